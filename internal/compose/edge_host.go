@@ -1,0 +1,208 @@
+package compose
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/internal/derive"
+	"github.com/weftmesh/weft/internal/model"
+	"github.com/weftmesh/weft/internal/store"
+)
+
+// hostKey is a host as the clients of one namespace see it.
+type hostKey struct{ From, Host string }
+
+// host is what has to be known of a host to lead somewhere: not its endpoints, nor how they are treated.
+type host struct {
+	service model.ServiceName // zero if it is none
+	entry   *model.HostEntry  // nil if it is a Service
+	dns     string            // the name that it stands for
+	ports   []hostPort
+	anyPort bool // whatever port is asked for is there
+	origin  model.Origin
+}
+
+// hostPort is a port of a host.
+type hostPort struct {
+	name   string
+	number uint16
+	target string // of a Service: targetPort
+
+	protocol model.AppProtocol
+}
+
+// hostOf finds what a host is: a Service, else what is declared beside them.
+func (e *Edge) hostOf(r *derive.Reader, k hostKey) *host {
+	if name, ok := e.serviceName(k.Host); ok {
+		if s := e.m.Services.Get(r, store.Key(name)); s != nil {
+			return hostOfService(s)
+		}
+	}
+	if e.o.Entry == nil {
+		return nil
+	}
+	entry := e.o.Entry(r, k.Host, k.From)
+	if entry == nil {
+		return nil
+	}
+	h := &host{entry: entry, origin: entry.Origin}
+	for _, p := range entry.Ports {
+		h.ports = append(h.ports, hostPort{name: p.Name, number: p.Port, protocol: protocolOf(p.Protocol, "")})
+	}
+	if entry.Resolution == model.ResolveDNS || entry.Resolution == model.ResolveDNSOne {
+		h.dns = k.Host
+		if i := slices.IndexFunc(entry.Endpoints, func(e model.EntryEndpoint) bool { return e.Host != "" }); i >= 0 {
+			h.dns = entry.Endpoints[i].Host
+		} else if len(entry.Endpoints) > 0 {
+			h.dns = ""
+		}
+	}
+	return h
+}
+
+func hostOfService(s *model.Service) *host {
+	h := &host{service: s.Name, origin: s.Origin}
+	if s.Kind == model.External {
+		h.dns, h.anyPort = s.ExternalName, len(s.Ports) == 0
+	}
+	for _, p := range s.Ports {
+		if p.Protocol == model.TCP {
+			h.ports = append(h.ports, hostPort{name: p.Name, number: p.Port, target: p.Target, protocol: protocolOf(p.AppProtocol, p.Name)})
+		}
+	}
+	return h
+}
+
+// serviceName reads "web.shop.svc.cluster.local".
+func (e *Edge) serviceName(host string) (model.ServiceName, bool) {
+	rest, ok := strings.CutSuffix(host, ".svc."+e.o.Domain)
+	name, namespace, two := strings.Cut(rest, ".")
+	return model.ServiceName{Namespace: namespace, Name: name}, ok && two && !strings.Contains(namespace, ".")
+}
+
+// protocolOf is Istio's protocol selection: by appProtocol, or else by the first word of the port's name.
+func protocolOf(appProtocol, name string) model.AppProtocol {
+	protocol := strings.ToLower(appProtocol)
+	if protocol == "" {
+		protocol = strings.ToLower(name)
+		if !strings.HasPrefix(protocol+"-", "grpc-web-") {
+			protocol, _, _ = strings.Cut(protocol, "-")
+		} else {
+			protocol = "grpc-web"
+		}
+	}
+	switch protocol {
+	case "http2", "grpc", "grpc-web", "kubernetes.io/h2c":
+		return model.ProtocolHTTP2
+	case "http", "kubernetes.io/ws": // WebSocket begins as HTTP/1.1
+		return model.ProtocolHTTP
+	case "tcp", "mongo", "mysql", "redis":
+		return model.ProtocolTCP
+	case "tls", "https", "kubernetes.io/wss":
+		return model.ProtocolTLS
+	}
+	return model.ProtocolAuto
+}
+
+// port finds a port by its number.
+func (h *host) port(number uint16) (hostPort, bool) {
+	for _, p := range h.ports {
+		if p.number == number {
+			return p, true
+		}
+	}
+	return hostPort{number: number}, h.anyPort
+}
+
+// policyOf merges what several objects say of one host: the one with the best right says how it is treated, and all of them what subsets it has.
+// What is for some clients only, by their labels, does not count for gateways.
+func (e *Edge) policyOf(r *derive.Reader, k hostKey) *model.DestinationPolicy {
+	if e.o.Policies == nil {
+		return nil
+	}
+	var out *model.DestinationPolicy
+	for _, p := range e.o.Policies(r, k.Host, k.From) {
+		switch {
+		case p.Selector != "":
+		case out == nil:
+			out = p
+		default:
+			merged := *out
+			merged.Subsets = slices.Clone(out.Subsets)
+			for _, s := range p.Subsets {
+				if !slices.ContainsFunc(merged.Subsets, func(o model.Subset) bool { return o.Name == s.Name }) {
+					merged.Subsets = append(merged.Subsets, s)
+				}
+			}
+			out = &merged
+		}
+	}
+	return out
+}
+
+func subsetOf(p *model.DestinationPolicy, name string) *model.Subset {
+	if p != nil {
+		for i := range p.Subsets {
+			if p.Subsets[i].Name == name {
+				return &p.Subsets[i]
+			}
+		}
+	}
+	return nil
+}
+
+// resolveKey is a destination as declared, on the way from a listener.
+type resolveKey struct {
+	From     string
+	Sidecar  bool
+	Listener uint16
+	model.Destination
+}
+
+// resolution is where a destination leads.
+type resolution struct {
+	port    uint16
+	code    string // "" if it is there, else the code of a finding
+	message string
+	doubt   bool // it leads somewhere, though perhaps not where its author thinks
+}
+
+// resolve finds the number of the port, and whether there is anything.
+func (e *Edge) resolve(r *derive.Reader, k resolveKey) resolution {
+	h := e.hosts.Get(r, hostKey{k.From, k.Host})
+	if h == nil {
+		return resolution{port: k.Port, code: "no-such-host", message: fmt.Sprintf("there is no Service or other host %s; requests are answered 503", k.Host)}
+	}
+	if h.entry != nil && h.entry.Resolution == model.ResolveNone && !k.Sidecar {
+		return resolution{port: k.Port, code: "no-such-host", message: fmt.Sprintf("%v has no endpoints of its own (resolution NONE), so that only a sidecar can lead there; requests are answered 503", h.origin)}
+	}
+	out := resolution{port: k.Port}
+	switch {
+	case k.Port != 0:
+		if _, ok := h.port(k.Port); !ok {
+			return resolution{port: k.Port, code: "no-such-port", message: fmt.Sprintf("%v has no port %d; requests are answered 503", h.origin, k.Port)}
+		}
+	case k.PortName != "":
+		i := slices.IndexFunc(h.ports, func(p hostPort) bool { return p.name == k.PortName })
+		if i < 0 {
+			return resolution{code: "no-such-port", message: fmt.Sprintf("%v has no port called %s; requests are answered 503", h.origin, k.PortName)}
+		}
+		out.port = h.ports[i].number
+	case len(h.ports) == 1:
+		out.port = h.ports[0].number
+	default:
+		if _, ok := h.port(k.Listener); !ok {
+			return resolution{code: "ambiguous-port", message: fmt.Sprintf("%v has %d ports and none is named; requests are answered 503", h.origin, len(h.ports))}
+		}
+		out.port = k.Listener // as Istio does
+		if !h.anyPort {
+			out.code, out.doubt = "ambiguous-port", true
+			out.message = fmt.Sprintf("%v has %d ports and none is named; %d is used, because that is the port they came to", h.origin, len(h.ports), k.Listener)
+		}
+	}
+	if k.Subset != "" && subsetOf(e.policies.Get(r, hostKey{k.From, k.Host}), k.Subset) == nil {
+		return resolution{port: out.port, code: "no-such-subset", message: fmt.Sprintf("no DestinationRule for %s has a subset %s; requests are answered 503", k.Host, k.Subset)}
+	}
+	return out
+}
