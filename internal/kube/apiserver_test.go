@@ -233,9 +233,7 @@ func TestOptionalKindComesAndGoes(t *testing.T) {
 	if err := r.wait(t); err != nil { // it is missing, and that is known
 		t.Fatal(err)
 	}
-	if st := r.Status()[1]; !st.Absent || !st.Synced {
-		t.Errorf("status of a missing kind: %+v", st)
-	}
+	eventually(t, "the status says that the kind is missing", func() bool { st := r.Status()[1]; return st.Absent && st.Synced })
 	has := func(want ...string) {
 		t.Helper()
 		eventually(t, strings.Join(want, " "), func() bool {

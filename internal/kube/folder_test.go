@@ -131,9 +131,10 @@ func TestFolderFollowsFiles(t *testing.T) {
 			r.shows("c=10.0.0.5")
 			must(t, os.RemoveAll(filepath.Join(dir, "moved")))
 			r.shows()
-			if st := r.Status()[0]; !st.Synced || !st.Connected || st.Objects != 0 || st.Events == 0 {
-				t.Errorf("status %+v", st)
-			}
+			eventually(t, "the status says so", func() bool {
+				st := r.Status()[0]
+				return st.Synced && st.Connected && st.Objects == 0 && st.Events > 0
+			})
 		})
 	}
 }

@@ -374,6 +374,8 @@ func TestAdmin(t *testing.T) {
 	r := start(t, []string{hcm("main", "", all(toWeb("/", ""))), listener("tls", "", `{filters: [`+tcpFilter("web")+`], `+tlsSocket(cert, key, "h2")+`}`)},
 		[]string{cluster("outbound|80||web.shop.svc.cluster.local", "", b), cluster("web", "", b)})
 	r.get("/x")
+	const counted = `response_code="200",grpc_response_status="",response_flags="-"} 1`
+	eventually(t, "the request is counted", func() bool { return strings.Contains(r.metrics(), counted) })
 	admin, _, _ := r.Admin().Addresses()
 	for path, want := range map[string][]string{
 		"/config_dump":                   {`"dynamic_listeners"`, `"@type": "type.googleapis.com/envoy.admin.v3.ClustersConfigDump"`, "[redacted]"},
@@ -387,7 +389,7 @@ func TestAdmin(t *testing.T) {
 		"/logging":                       {"fixed"},
 		"/debug/pprof/goroutine?debug=1": {"goroutine profile"},
 		"/config_dump?resource=nothing":  {`"configs": []`},
-		"/stats/prometheus":              {"# TYPE istio_requests_total counter", `response_code="200",grpc_response_status="",response_flags="-"} 1`, `envoy_cluster_upstream_rq_total{envoy_cluster_name="web"} 1`},
+		"/stats/prometheus":              {"# TYPE istio_requests_total counter", counted, `envoy_cluster_upstream_rq_total{envoy_cluster_name="web"} 1`},
 	} {
 		_, body := ask(t, "GET", "http://"+admin.String()+path, nil)
 		for _, w := range want {

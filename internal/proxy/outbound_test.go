@@ -42,7 +42,7 @@ func newPod(t *testing.T) *pod {
 	redirect(t, "15001")
 	must(t, nil, "ip", "route", "add", "10.96.0.0/16", "dev", "lo")
 	must(t, nil, "ip", "route", "add", "192.0.2.0/24", "dev", "lo")
-	s := &pod{newDynamic(t, server.Options{WarmTimeout: time.Second}), newAuthority(t)}
+	s := &pod{newDynamic(t, server.Options{WarmTimeout: 30 * time.Second}), newAuthority(t)}
 	if err := s.SetSecret(certificate(s.ca.issue(cart, time.Hour))); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/proxy"
 	"github.com/weftmesh/weft/internal/proxy/bootstrap"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // running is a proxy under test.
@@ -238,12 +239,8 @@ func echo(w http.ResponseWriter, r *http.Request) {
 
 // closed gives an address where nobody listens.
 func closed(t *testing.T) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	return ln.Addr().String()
+	t.Helper()
+	return freeport.Hold(t).String()
 }
 
 func all(routes string) string { return `{name: v, domains: ["*"], routes: [` + routes + `]}` }
@@ -470,7 +467,7 @@ func TestRetries(t *testing.T) {
 		retry_host_predicate: [{name: envoy.retry_host_predicates.previous_hosts, typed_config: {"@type": type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate}}]}`
 	r := start(t, []string{hcm("main", "", `{name: v, domains: ["*"], include_request_attempt_count: true, routes: [
 		{match: {path: /never}, route: {cluster: web}},
-		{match: {path: /slow}, route: {cluster: web, `+strings.Replace(retry, "LIMIT", "per_try_timeout: 0.2s,", 1)+`}},
+		{match: {path: /slow}, route: {cluster: web, `+strings.Replace(retry, "LIMIT", "per_try_timeout: 2s,", 1)+`}},
 		{match: {prefix: /}, route: {cluster: web, `+strings.Replace(retry, "LIMIT", "", 1)+`}}]}`)}, []string{cluster("web", "", a, b)})
 	url := "http://" + r.addr("main")
 	for _, c := range []struct {

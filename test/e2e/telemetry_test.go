@@ -175,7 +175,7 @@ func spansOf(ctx context.Context, at lab.Place, trace string) (spans, error) {
 			Processes map[string]struct{ ServiceName string }
 		}
 	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(500 * time.Millisecond) { // proxies send spans a moment later
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) { // proxies send spans a moment later
 		out, err := cluster.Exec(ctx, at, "bookshop", "get", "-show", "body", "http://127.0.0.1:16686/api/traces/"+trace)
 		if err != nil {
 			return spans{}, err

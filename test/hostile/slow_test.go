@@ -150,7 +150,7 @@ func TestSlowStreams(t *testing.T) {
 // Connections that nobody uses are cheap, and closed after a while.
 func TestIdleConnections(t *testing.T) {
 	b := listen(t, fine, nil)
-	e := start(t, []listener{{name: "plain"}, {name: "quick", options: quick}}, cluster("web", "", b.addr()))
+	e := start(t, []listener{{name: "plain", options: "request_headers_timeout: 120s"}, {name: "quick", options: quick}}, cluster("web", "", b.addr()))
 	const many = 3000
 	bounded(t, func() {
 		var all []net.Conn

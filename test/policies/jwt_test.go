@@ -88,8 +88,8 @@ func TestJWT(t *testing.T) {
 	good, goodEC := i.token(t, "r", ann), i.token(t, "e", ann)
 	payload := strings.Split(good, ".")[1]
 	expired := i.token(t, "r", fmt.Sprintf(`{"iss":"https://id.example","exp":%d}`, now-100))
-	early := i.token(t, "r", fmt.Sprintf(`{"iss":"https://id.example","nbf":%d}`, now+100))
-	skewed := i.token(t, "r", fmt.Sprintf(`{"iss":"https://id.example","exp":%d}`, now-30))
+	early := i.token(t, "r", fmt.Sprintf(`{"iss":"https://id.example","nbf":%d}`, now+3600))
+	skewed := i.token(t, "r", fmt.Sprintf(`{"iss":"https://id.example","exp":%d}`, now-5))
 	other := i.token(t, "r", claims("https://other.example", ""))
 	shop := i.token(t, "r", claims("https://id.example", `,"aud":["https://shop/","web"]`))
 	second := i.token(t, "r", claims("second", ""))

@@ -192,7 +192,7 @@ func TestNextUpstreamWhenOneFails(t *testing.T) {
 		"SERVFAIL": code(dns.RcodeServerFailure), "REFUSED": code(dns.RcodeRefused), "garbage": garbage,
 	} {
 		t.Run(what, func(t *testing.T) {
-			f := forwarder(Config{Attempt: 50 * time.Millisecond}, bad, good)
+			f := forwarder(Config{Attempt: time.Second}, bad, good)
 			for i := range 10 {
 				if r := ask(t, f, question1(fmt.Sprintf("x%d.example.", i), dns.TypeA), 512); r.Rcode != 0 || len(r.Answer) != 1 {
 					t.Fatalf("%v", r)
@@ -220,7 +220,7 @@ func TestFailedUpstreamIsAskedLastUntilItAnswers(t *testing.T) {
 			w.WriteMsg(message(r, 0, r.Question[0].Name+" 0 IN A 192.0.2.7"))
 		})
 	}
-	f := forwarder(Config{Attempt: 50 * time.Millisecond, Probe: 5 * time.Millisecond}, up(0), up(1))
+	f := forwarder(Config{Attempt: time.Second, Probe: 5 * time.Millisecond}, up(0), up(1))
 	broken.Store(true)
 	for i := 0; f.Stats().Upstreams[0].Healthy; i++ {
 		ask(t, f, question1(fmt.Sprintf("a%d.example.", i), dns.TypeA), 512)

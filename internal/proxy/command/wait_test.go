@@ -27,7 +27,7 @@ func TestWaitForNothing(t *testing.T) {
 		http.Error(w, "no listeners yet", http.StatusServiceUnavailable)
 	}))
 	defer s.Close()
-	if err := wait(t.Context(), s.URL, 150*time.Millisecond); err == nil || !strings.Contains(err.Error(), "no listeners yet") {
+	if err := wait(t.Context(), s.URL, 2*time.Second); err == nil || !strings.Contains(err.Error(), "no listeners yet") {
 		t.Errorf("%v", err)
 	}
 }

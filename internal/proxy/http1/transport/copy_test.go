@@ -118,20 +118,20 @@ func TestRecordIsReadWhole(t *testing.T) {
 func TestCopyFailure(t *testing.T) {
 	for _, size := range []int64{1000, 10 << 20} {
 		t.Run("source", func(t *testing.T) {
-			readErr, writeErr := failing(t, size, func(_, backend net.Conn) { backend.Close() })
+			readErr, writeErr := failing(t, size, patience, func(_, backend net.Conn) { backend.Close() })
 			if readErr == nil || writeErr != nil {
 				t.Errorf("%d: %v, %v", size, readErr, writeErr)
 			}
 		})
 		t.Run("source stalls", func(t *testing.T) {
-			readErr, writeErr := failing(t, size, func(_, _ net.Conn) {})
+			readErr, writeErr := failing(t, size, stall, func(_, _ net.Conn) {})
 			if !errors.Is(readErr, os.ErrDeadlineExceeded) || writeErr != nil {
 				t.Errorf("%d: %v, %v", size, readErr, writeErr)
 			}
 		})
 	}
 	t.Run("destination", func(t *testing.T) {
-		readErr, writeErr := failing(t, 10<<20, func(client, backend net.Conn) {
+		readErr, writeErr := failing(t, 10<<20, patience, func(client, backend net.Conn) {
 			_ = client.(*net.TCPConn).SetLinger(0)
 			client.Close()
 			_, _ = io.Copy(backend, endless{})
@@ -141,7 +141,7 @@ func TestCopyFailure(t *testing.T) {
 		}
 	})
 	t.Run("destination stalls", func(t *testing.T) {
-		readErr, writeErr := failing(t, 100<<20, func(_, backend net.Conn) { _, _ = io.Copy(backend, endless{}) })
+		readErr, writeErr := failing(t, 100<<20, stall, func(_, backend net.Conn) { _, _ = io.Copy(backend, endless{}) })
 		if readErr != nil || !errors.Is(writeErr, os.ErrDeadlineExceeded) {
 			t.Errorf("%v, %v", readErr, writeErr)
 		}
@@ -152,8 +152,11 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
+// stall is how long is waited for a byte that does not come.
+const stall = 200 * time.Millisecond
+
 // failing copies a response of a size from a backend that sends its head and 500 bytes, and then does this.
-func failing(t *testing.T, size int64, then func(client, backend net.Conn)) (readErr, writeErr error) {
+func failing(t *testing.T, size int64, idle time.Duration, then func(client, backend net.Conn)) (readErr, writeErr error) {
 	client, front := pair(t, "tcp")
 	ours, backend := pair(t, "tcp")
 	_ = ours.SetDeadline(time.Time{})
@@ -171,7 +174,7 @@ func failing(t *testing.T, size int64, then func(client, backend net.Conn)) (rea
 			return
 		}
 		_ = s.WriteHead(&r, x.ResponseLength())
-		_, readErr, writeErr = Copy(s, x, 200*time.Millisecond)
+		_, readErr, writeErr = Copy(s, x, idle)
 		s.Abort(message.Internal)
 	})
 	wg.Go(func() {

@@ -151,7 +151,7 @@ func TestServe(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			networks(t, func(t *testing.T, network string) {
 				client, server := pair(t, network)
-				s := serve(t, server, Options{LingerTimeout: 50 * time.Millisecond}, echo)
+				s := serve(t, server, Options{LingerTimeout: 300 * time.Millisecond}, echo)
 				want := strings.ReplaceAll(tt.out, "|", "")
 				want = fixLengths(want)
 				if d := cmp.Diff(want, talk(t, client, tt.in)); d != "" {
@@ -187,7 +187,7 @@ func fixLengths(s string) string {
 func TestServeSlowly(t *testing.T) {
 	networks(t, func(t *testing.T, network string) {
 		client, server := pair(t, network)
-		s := serve(t, server, Options{LingerTimeout: 50 * time.Millisecond}, echo)
+		s := serve(t, server, Options{LingerTimeout: 300 * time.Millisecond}, echo)
 		in := "POST /x HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2;x\r\nde\r\n0\r\na: b\r\n\r\nGET /2 HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n"
 		go func() {
 			for i := range in {
@@ -266,7 +266,7 @@ func TestTimeouts(t *testing.T) {
 		o             Options
 	}{
 		{"idle", "", "", Options{IdleTimeout: time.Millisecond}},
-		{"idle after a request", "GET / HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 0\r\n\r\nGET http h/ \"\"", Options{IdleTimeout: 20 * time.Millisecond}},
+		{"idle after a request", "GET / HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 0\r\n\r\nGET http h/ \"\"", Options{IdleTimeout: 2 * time.Second}},
 		{"head", "GET / HTTP/1.1\r\n", "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", Options{HeadTimeout: time.Millisecond, LingerTimeout: 10 * time.Millisecond}},
 		{"requests", "GET / HTTP/1.1\r\nhost: h\r\n\r\n", "HTTP/1.1 200 OK\r\nx: y\r\ncontent-length: 0\r\nconnection: close\r\n\r\nGET http h/ \"\"", Options{MaxRequests: 1}},
 	} {
@@ -287,7 +287,7 @@ func TestDrain(t *testing.T) {
 	networks(t, func(t *testing.T, network string) {
 		t.Run("idle", func(t *testing.T) {
 			client, server := pair(t, network)
-			s := serve(t, server, Options{LingerTimeout: 50 * time.Millisecond}, echo)
+			s := serve(t, server, Options{LingerTimeout: 300 * time.Millisecond}, echo)
 			s.Drain()
 			if out := talk(t, client, ""); out != "" {
 				t.Errorf("got %q", out)
