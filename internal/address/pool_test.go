@@ -99,6 +99,22 @@ func FuzzParsePools(f *testing.F) {
 	})
 }
 
+func TestPrefixesOfARange(t *testing.T) {
+	for text, want := range map[string]string{
+		"10.89.0.200-10.89.0.250": "[10.89.0.200/29 10.89.0.208/28 10.89.0.224/28 10.89.0.240/29 10.89.0.248/31 10.89.0.250/32]",
+		"10.89.0.7":               "[10.89.0.7/32]", "10.89.0.0-10.89.0.255": "[10.89.0.0/24]",
+		"0.0.0.0-255.255.255.255": "[0.0.0.0/0]", "fd00::1-fd00::4": "[fd00::1/128 fd00::2/127 fd00::4/128]",
+	} {
+		r, err := readRange(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(r.Prefixes()); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
+	}
+}
+
 // Ranges are compared with sets of addresses, one by one.
 func TestRangesAreSets(t *testing.T) {
 	base := netip.MustParseAddr("10.0.0.0").As4()

@@ -62,6 +62,26 @@ func RangeOf(p netip.Prefix) Range {
 	return Range{p.Addr(), a}
 }
 
+// Prefixes gives the fewest prefixes that have the same addresses.
+func (r Range) Prefixes() (out []netip.Prefix) {
+	for first := r.First; ; {
+		p := netip.PrefixFrom(first, first.BitLen())
+		for p.Bits() > 0 {
+			wider := netip.PrefixFrom(first, p.Bits()-1)
+			if wider.Masked().Addr() != first || r.Last.Less(RangeOf(wider).Last) {
+				break
+			}
+			p = wider
+		}
+		out = append(out, p)
+		last := RangeOf(p).Last
+		if !last.Less(r.Last) {
+			return out
+		}
+		first = last.Next()
+	}
+}
+
 func single(a netip.Addr) Range { return Range{a, a} }
 
 func compareRanges(a, b Range) int { return a.First.Compare(b.First) }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weftmesh/weft/internal/address"
 	"github.com/weftmesh/weft/internal/admin"
 	"github.com/weftmesh/weft/internal/derive"
 	"github.com/weftmesh/weft/internal/explain"
@@ -184,9 +185,15 @@ func (f *nodeFlags) plan() (c plan.Config, err error) {
 		flag string
 		in   []string
 		out  *[]netip.Prefix
-	}{{"--cluster-cidr", f.clusterCIDRs, &c.ClusterCIDRs}, {"--service-cidr", f.serviceCIDRs, &c.ClusterIPRanges}, {"--nodeport-addresses", f.nodePortAddresses, &c.NodePortAddresses}} {
+	}{{"--cluster-cidr", f.clusterCIDRs, &c.ClusterCIDRs}, {"--service-cidr", f.serviceCIDRs, &c.VirtualRanges}, {"--nodeport-addresses", f.nodePortAddresses, &c.NodePortAddresses}} {
 		if err := parsePrefixes(list.flag, list.in, list.out); err != nil {
 			return c, err
+		}
+	}
+	pools, _ := address.ParsePools(f.announce.pools) // what cannot be used of them is weft control's to report, once
+	for _, p := range pools {
+		for _, r := range p.Ranges {
+			c.VirtualRanges = append(c.VirtualRanges, r.Prefixes()...)
 		}
 	}
 	return c, nil

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +16,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"github.com/weftmesh/weft/internal/limit"
 	"github.com/weftmesh/weft/internal/proxy/istioca"
 )
 
@@ -37,7 +37,6 @@ type IssuerOptions struct {
 const (
 	askedPerSecond, askedAtOnce       = 100, 1000 // by all together: the API server is asked about each
 	askedPerPodSecond, askedPodAtOnce = 0.2, 10
-	podsRemembered                    = 20_000
 )
 
 // Issuer gives certificates to workloads: the service that Istio's agents and weft's ask. Its methods are safe for concurrent use.
@@ -47,8 +46,7 @@ type Issuer struct {
 	issued prometheus.Counter
 	refuse *prometheus.CounterVec
 
-	mu   sync.Mutex
-	pods map[string]*rate.Limiter
+	pods *limit.Each[string]
 }
 
 // NewIssuer makes one. The error is about options that are missing, or metrics that cannot be registered.
@@ -64,7 +62,7 @@ func NewIssuer(o IssuerOptions) (*Issuer, error) {
 		return nil, fmt.Errorf("identity: certificates of %v are none", o.Life)
 	}
 	i := &Issuer{
-		o: o, all: rate.NewLimiter(askedPerSecond, askedAtOnce), pods: map[string]*rate.Limiter{},
+		o: o, all: rate.NewLimiter(askedPerSecond, askedAtOnce), pods: limit.NewEach[string](askedPerPodSecond, askedPodAtOnce),
 		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "weft_ca_certificates_issued_total", Help: "Certificates given to workloads."}),
 		refuse: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "weft_ca_requests_refused_total", Help: "Requests for a certificate that were not granted."}, []string{"reason"}),
 	}
@@ -107,12 +105,12 @@ func (i *Issuer) CreateCertificate(ctx context.Context, r *istioca.Request) (*is
 }
 
 func (i *Issuer) create(ctx context.Context, r *istioca.Request) (chain []string, account Account, err error) {
-	if !i.all.Allow() {
-		return nil, account, refuse(tooOften, "too many certificates are asked for at once")
-	}
 	token, err := Bearer(ctx)
 	if err != nil {
 		return nil, account, refuse(unauthenticated, "%v", err)
+	}
+	if !i.all.Allow() {
+		return nil, account, refuse(tooOften, "too many certificates are asked for at once")
 	}
 	if account, err = i.o.Tokens.Review(ctx, token); err != nil {
 		if errors.Is(err, ErrRejected) {
@@ -120,7 +118,7 @@ func (i *Issuer) create(ctx context.Context, r *istioca.Request) (chain []string
 		}
 		return nil, account, err
 	}
-	if !i.pod(account).Allow() {
+	if !i.pods.Allow(cmp.Or(account.PodUID, account.String())) {
 		return nil, account, refuse(tooOften, "%v asks for certificates too often", account)
 	}
 	for _, field := range []string{"ImpersonatedIdentity", "CertSigner"} { // of Istio: a node's proxy that asks for its Pods, and authorities by name
@@ -162,22 +160,6 @@ func (i *Issuer) sign(id *url.URL, public any, life time.Duration, account Accou
 	}
 	i.o.Log.Info("a certificate is issued", "identity", id.String(), "pod", account.Pod, "until", until)
 	return append(chain, string(ca.roots)), nil
-}
-
-// pod gives the limit of a Pod, or of an account without one.
-func (i *Issuer) pod(a Account) *rate.Limiter {
-	key := cmp.Or(a.PodUID, a.String())
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	l := i.pods[key]
-	if l == nil {
-		if len(i.pods) >= podsRemembered {
-			clear(i.pods) // each may ask a few times more
-		}
-		l = rate.NewLimiter(askedPerPodSecond, askedPodAtOnce)
-		i.pods[key] = l
-	}
-	return l
 }
 
 // Bearer gives the token that a call came with.

@@ -240,7 +240,7 @@ func TestAskingTooOften(t *testing.T) {
 			t.Fatalf("%d: %v", n, err)
 		}
 	}
-	if !i.pod(Account{Namespace: "shop", ServiceAccount: "web", PodUID: "u2"}).Allow() {
+	if !i.pods.Allow("u2") {
 		t.Error("another Pod is held up as well")
 	}
 	if n := testutil.ToFloat64(i.issued); n != askedPodAtOnce {
@@ -248,6 +248,20 @@ func TestAskingTooOften(t *testing.T) {
 	}
 	if n, err := testutil.GatherAndCount(registry); err != nil || n != 2+len(reasons()) {
 		t.Errorf("%d series, %v", n, err)
+	}
+}
+
+// Who has no token at all uses nothing of what there is for all.
+func TestStrangersUseNothingUp(t *testing.T) {
+	i := newIssuer(t, apiServer(), nil)
+	before := i.all.Tokens()
+	for range askedAtOnce {
+		if _, err := i.CreateCertificate(t.Context(), &istioca.Request{}); status.Code(err) != codes.Unauthenticated {
+			t.Fatal(err)
+		}
+	}
+	if after := i.all.Tokens(); after < before {
+		t.Errorf("of %v there are %v left", before, after)
 	}
 }
 

@@ -34,19 +34,36 @@ type settings struct {
 
 // reader reads annotations and remembers what was wrong.
 type reader struct {
-	of   map[string]string
-	errs []error
+	of    map[string]string
+	asked map[string]bool
+	errs  []error
 }
 
 // text calls f with the value of an annotation that is there.
 func (r *reader) text(name string, f func(string) error) {
 	value, ok := r.of[name]
+	r.asked[name] = true
 	if !ok {
 		return
 	}
 	if err := f(value); err != nil {
 		r.errs = append(r.errs, fmt.Errorf("annotation %s: %s", name, strings.ReplaceAll(err.Error(), "\n", ", ")))
 	}
+}
+
+// unknown gives the annotations for sidecars that nobody has asked for: those that weft does not carry, and those that are not written right.
+func (r *reader) unknown() (names []string) {
+	for name := range r.of {
+		prefix, _, _ := strings.Cut(name, "/")
+		switch prefix {
+		case "sidecar.istio.io", "traffic.sidecar.istio.io", "status.sidecar.istio.io", "readiness.status.sidecar.istio.io", "proxy.istio.io", "inject.istio.io":
+			if !r.asked[name] {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func read[T any](r *reader, name string, to *T, parse func(string) (T, error)) {
@@ -86,7 +103,7 @@ func readSettings(annotations map[string]string, c Config) (settings, error) {
 		readiness: corev1.Probe{InitialDelaySeconds: 0, PeriodSeconds: 15, FailureThreshold: 4},
 		resources: corev1.ResourceRequirements{Requests: c.Requests},
 	}
-	r := &reader{of: annotations}
+	r := &reader{of: annotations, asked: map[string]bool{InjectLabel: true, StatusAnnotation: true}}
 	native := s.native
 	if r.bool("sidecar.istio.io/nativeSidecar", &native); native && !s.native {
 		s.warnings = append(s.warnings, "annotation sidecar.istio.io/nativeSidecar: this cluster has no native sidecars (Kubernetes 1.29), so the proxy is a plain container")
@@ -111,12 +128,6 @@ func readSettings(annotations map[string]string, c Config) (settings, error) {
 		}
 		return nil
 	})
-	for _, name := range []string{"sidecar.istio.io/userVolume", "sidecar.istio.io/userVolumeMount", "sidecar.istio.io/bootstrapOverride", "sidecar.istio.io/discoveryAddress"} {
-		r.text(name, func(string) error {
-			s.warnings = append(s.warnings, "annotation "+name+" is not carried")
-			return nil
-		})
-	}
 	r.text("status.sidecar.istio.io/port", func(v string) error {
 		if v != "15020" {
 			return fmt.Errorf("%q: the port is 15020 and cannot be changed", v)
@@ -136,6 +147,9 @@ func readSettings(annotations map[string]string, c Config) (settings, error) {
 	})
 	read(r, "sidecar.istio.io/logLevel", &s.level, logLevel)
 	r.proxyConfig(&s)
+	for _, name := range r.unknown() {
+		s.warnings = append(s.warnings, "annotation "+name+" is not carried")
+	}
 	return s, errors.Join(r.errs...)
 }
 

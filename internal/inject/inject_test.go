@@ -329,6 +329,20 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// What weft does not carry, or nobody knows, is said.
+func TestUnknownAnnotations(t *testing.T) {
+	pod := shapes(t)["web"].DeepCopy()
+	pod.Annotations = map[string]string{
+		"traffic.sidecar.istio.io/excludeOutboundPort": "5432", "traffic.sidecar.istio.io/excludeOutboundPorts": "5432",
+		"sidecar.istio.io/agentLogLevel": "debug", "sidecar.istio.io/logLevel": "debug", "sidecar.istio.io/inject": "true", "example.org/x": "y",
+	}
+	r, err := Pod(pod, enabled, nil, testConfig())
+	want := []string{"annotation sidecar.istio.io/agentLogLevel is not carried", "annotation traffic.sidecar.istio.io/excludeOutboundPort is not carried"}
+	if err != nil || !slices.Equal(r.Warnings, want) {
+		t.Errorf("%v %q", err, r.Warnings)
+	}
+}
+
 func TestNativeSidecarWhereThereAreNone(t *testing.T) {
 	c := testConfig()
 	c.NativeSidecars = false

@@ -128,6 +128,8 @@ func TestValidate(t *testing.T) {
 		{"forward", func(o *Options) { o.DNSForward = []string{"192.0.2.53", "[2001:db8::1]:53", "x"} }, `--dns-forward: "x" is neither an address nor ADDRESS:PORT`},
 		{"ranges", func(o *Options) { o.ClusterCIDRs, o.ServiceCIDRs = []string{"10.244.0.1/16"}, []string{"x"} },
 			"--cluster-cidr: \"10.244.0.1/16\" has bits beyond its length; 10.244.0.0/16 is meant?\n--service-cidr: \"x\" is no address range"},
+		{"ranges of one family", func(o *Options) { o.ClusterCIDRs = o.ClusterCIDRs[:1] },
+			"--cluster-cidr: has no range of the family of --service-cidr fd96::/112: Pods would count as clients from outside, and their addresses be hidden"},
 		{"pools", func(o *Options) {
 			o.LBPools = []string{"192.0.2.2-192.0.2.1", "192.0.2.1-fd00::1", "fd00::/112", "192.0.2.9"}
 		},

@@ -122,6 +122,12 @@ func (o Options) Validate() error {
 	v.dns(o)
 	v.prefixes("--cluster-cidr", o.ClusterCIDRs)
 	v.prefixes("--service-cidr", o.ServiceCIDRs)
+	for _, service := range o.ServiceCIDRs {
+		sameFamily := func(c string) bool { return strings.Contains(c, ":") == strings.Contains(service, ":") }
+		if len(o.ClusterCIDRs) > 0 && o.has(Node) && !slices.ContainsFunc(o.ClusterCIDRs, sameFamily) {
+			v.say("--cluster-cidr", "has no range of the family of --service-cidr %s: Pods would count as clients from outside, and their addresses be hidden", service)
+		}
+	}
 	for _, p := range o.LBPools {
 		if !validPool(p) {
 			v.say("--lb-pool", "%q is neither a range a-b, nor a prefix, nor an address", p)

@@ -11,9 +11,10 @@ type Node struct {
 	Zone      string
 	Addresses []netip.Addr   // InternalIPs, in the declared order
 	PodCIDRs  []netip.Prefix // the addresses its Pods get, if the cluster says
-	Ready     bool
-	Leaving   bool // being deleted, or about to be by the cluster autoscaler
-	Excluded  bool // labelled node.kubernetes.io/exclude-from-external-load-balancers
+	Ready     bool           // and has a network
+	Leaving   bool           // being deleted, or about to be by the cluster autoscaler
+	Foreign   bool           // of another operating system than Linux: weft does not run there
+	Excluded  bool           // labelled node.kubernetes.io/exclude-from-external-load-balancers
 }
 
 // Equal tells whether two Nodes mean the same; a heartbeat changes nothing here.
@@ -25,5 +26,5 @@ func (n *Node) Equal(o *Node) bool {
 		return false
 	}
 	return n.Name == o.Name && n.Zone == o.Zone && slices.Equal(n.Addresses, o.Addresses) && slices.Equal(n.PodCIDRs, o.PodCIDRs) &&
-		n.Ready == o.Ready && n.Leaving == o.Leaving && n.Excluded == o.Excluded
+		n.Ready == o.Ready && n.Leaving == o.Leaving && n.Excluded == o.Excluded && n.Foreign == o.Foreign
 }

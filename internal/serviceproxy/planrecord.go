@@ -41,7 +41,8 @@ type serviceRecord struct {
 }
 
 type frontendRecord struct {
-	Addr, Endpoints, Local      []byte // packed
+	Addr                        []byte
+	Endpoints, Local, Serving   []byte // packed
 	Family, Protocol, Kind      uint8
 	Port                        uint16
 	PortName                    string
@@ -103,7 +104,7 @@ func recordOf(name model.ServiceName, svc *plan.Service) serviceRecord {
 	r.Frontends = make([]frontendRecord, len(svc.Frontends))
 	for i, f := range svc.Frontends {
 		r.Frontends[i] = frontendRecord{
-			Addr: f.Addr.AsSlice(), Endpoints: pack(f.Endpoints), Local: pack(f.Local),
+			Addr: f.Addr.AsSlice(), Endpoints: pack(f.Endpoints), Local: pack(f.Local), Serving: pack(f.Serving),
 			Family: uint8(f.Family), Protocol: uint8(f.Protocol), Kind: uint8(f.Kind), Port: f.Port, PortName: f.PortName,
 			OnEmpty: uint8(f.OnEmpty), OnEmptyLocal: uint8(f.OnEmptyLocal), ExternalLocal: f.ExternalLocal, Affinity: f.Affinity,
 			Limited:    f.SourceRanges != nil,
@@ -153,11 +154,13 @@ func (r *frontendRecord) frontend(svc model.ServiceName) (*plan.Frontend, error)
 		return nil, fmt.Errorf("unknown family %d, kind %d or verdict %d, %d", r.Family, r.Kind, r.OnEmpty, r.OnEmptyLocal)
 	}
 	var err error
-	if f.Endpoints, err = unpack(r.Endpoints); err != nil {
-		return nil, err
-	}
-	if f.Local, err = unpack(r.Local); err != nil {
-		return nil, err
+	for _, list := range []struct {
+		to   *[]netip.AddrPort
+		from []byte
+	}{{&f.Endpoints, r.Endpoints}, {&f.Local, r.Local}, {&f.Serving, r.Serving}} {
+		if *list.to, err = unpack(list.from); err != nil {
+			return nil, err
+		}
 	}
 	if r.Limited {
 		f.SourceRanges = make([]netip.Prefix, len(r.SourceRanges))

@@ -263,6 +263,7 @@ func everything() *plan.Service {
 	four.Local = []netip.AddrPort{netip.MustParseAddrPort("10.1.0.2:80")}
 	six := frontend("web", "UDP [fd00::1]:80", "[fd01::1]:80")
 	six.SourceRanges = []netip.Prefix{}
+	six.Serving = []netip.AddrPort{netip.MustParseAddrPort("[fd01::1]:80"), netip.MustParseAddrPort("[fd01::2]:80")}
 	port := frontend("web", "SCTP :30080")
 	return &plan.Service{Name: name("web"), Frontends: []*plan.Frontend{four, six, port}, HealthCheck: plan.HealthCheck{Port: 32000, LocalEndpoints: 3}}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -21,8 +22,10 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/weftmesh/weft/internal/derive"
+	"github.com/weftmesh/weft/internal/limit"
 	"github.com/weftmesh/weft/internal/model"
 )
 
@@ -67,12 +70,17 @@ type Options struct {
 	Registerer prometheus.Registerer // nil: no metrics
 }
 
+// How many calls one address may begin, whoever it is: nobody without a credential may use up what there is for all. Proxies behind one address of a
+// translating router share it.
+const peerPerSecond, peerAtOnce = 30, 600
+
 // Server serves resources to proxies. Its methods are safe for concurrent use.
 type Server struct {
 	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
 	o       Options
 	metrics *metrics
 	admit   *rate.Limiter
+	peers   *limit.Each[netip.Addr]
 
 	readers sync.WaitGroup
 
@@ -91,7 +99,8 @@ func New(o Options) (*Server, error) {
 	o.StreamsPerSecond = cmp.Or(o.StreamsPerSecond, 100)
 	o.MaxConnections = cmp.Or(o.MaxConnections, 10_000)
 	o.Log = cmp.Or(o.Log, slog.Default())
-	s := &Server{o: o, streams: map[*stream]struct{}{}, admit: rate.NewLimiter(rate.Limit(o.StreamsPerSecond), int(o.StreamsPerSecond)+1)}
+	s := &Server{o: o, streams: map[*stream]struct{}{}, admit: rate.NewLimiter(rate.Limit(o.StreamsPerSecond), int(o.StreamsPerSecond)+1),
+		peers: limit.NewEach[netip.Addr](peerPerSecond, peerAtOnce)}
 	var err error
 	s.metrics, err = newMetrics(o.Registerer, s.count)
 	return s, err
@@ -102,6 +111,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, options ...grpc.Serv
 	g := grpc.NewServer(append([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(16 << 20), // names and versions of everything that a client has, when it comes back
 		grpc.MaxConcurrentStreams(16),
+		grpc.InTapHandle(s.tap),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		// A client moves on now and then, so that replicas share the load and credentials are looked at again.
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, MaxConnectionAge: 30 * time.Minute, MaxConnectionAgeGrace: 10 * time.Second}),
@@ -116,6 +126,20 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, options ...grpc.Serv
 		return fmt.Errorf("xds: %w", err)
 	}
 	return nil
+}
+
+// tap is asked before anything is done for a call, of whatever service.
+func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return ctx, nil
+	}
+	from, err := netip.ParseAddrPort(p.Addr.String())
+	if err == nil && !s.peers.Allow(from.Addr().Unmap()) {
+		s.metrics.refused.Inc()
+		return nil, status.Errorf(codes.ResourceExhausted, "%v calls too often", from.Addr())
+	}
+	return ctx, nil
 }
 
 // DeltaAggregatedResources serves one client.

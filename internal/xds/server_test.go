@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/internal/model"
@@ -327,6 +330,29 @@ func TestStrangersAreRefused(t *testing.T) {
 		if got := status.Code(<-w.connect().closed); got != x.code {
 			t.Errorf("%v: %v", x.err, got)
 		}
+	}
+}
+
+// One address cannot use up what there is for all.
+func TestOneAddressCallsTooOften(t *testing.T) {
+	s := newWorld(t).srv
+	from := func(addr string) error {
+		_, err := s.tap(peer.NewContext(t.Context(), &peer.Peer{Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))}), nil)
+		return err
+	}
+	refused := 0
+	for n := range 4 * peerAtOnce {
+		if err := from(fmt.Sprintf("10.244.1.7:%d", 1024+n)); status.Code(err) == codes.ResourceExhausted {
+			refused++
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 {
+		t.Error("none is refused")
+	}
+	if err := from("10.244.1.8:1024"); err != nil {
+		t.Errorf("another address: %v", err)
 	}
 }
 

@@ -17,6 +17,7 @@ type layer struct {
 var layers = []layer{
 	{pkg: "internal/finding"},
 	{pkg: "internal/regex"},
+	{pkg: "internal/limit"},
 	{pkg: "internal/model", uses: "finding"},
 
 	// Objects, and functions over them that are remembered.
@@ -58,7 +59,7 @@ var layers = []layer{
 	{pkg: "internal/proxy/meshpb"},
 	{pkg: "internal/proxy/jwt"},
 	{pkg: "internal/xds/resource", uses: "regex model proxy/meshpb proxy/jwt"},
-	{pkg: "internal/xds", uses: "finding model derive store compose proxy/meshpb xds/resource"},
+	{pkg: "internal/xds", uses: "finding limit model derive store compose proxy/meshpb xds/resource"},
 
 	// The L7 data plane. It imports nothing left of the xDS wire types.
 	{pkg: "internal/proxy/message"},
@@ -106,7 +107,7 @@ var layers = []layer{
 	{pkg: "internal/proxy/command", uses: "proxy proxy/bootstrap proxy/agent proxy/agent/probe"},
 
 	// Who is who.
-	{pkg: "internal/identity", uses: "proxy/istioca", apis: true},
+	{pkg: "internal/identity", uses: "limit proxy/istioca", apis: true},
 
 	// What becomes of the Pods of a mesh.
 	{pkg: "internal/inject", uses: "redirect", apis: true},

@@ -18,13 +18,14 @@ import (
 
 // Of gives, for each Service, the addresses that the node answers for, sorted.
 //
-// A node may if it is Ready and not labelled to be left out by load balancers. With externalTrafficPolicy Local it also needs an endpoint of
-// the Service that is ready; if no node has one, any may, so that clients are told at once instead of finding nobody.
+// A node may if it runs Linux, is Ready, has a network, and is not labelled to be left out by load balancers. With externalTrafficPolicy Local it
+// also needs an endpoint of the Service that is ready or, while it terminates, still serves: connections to it go on until they are done. If no node
+// has one, any may, so that clients are told at once instead of finding nobody.
 func Of(db *derive.DB, m *compose.Model, pools []address.Pool, node string) *derive.Family[store.Key, []netip.Addr] {
 	// One result for the whole cluster: which nodes may. A heartbeat stops at the Node's own lowering.
 	ready := derive.Define(db, "address/nodes", slices.Equal[[]string], func(r *derive.Reader, _ struct{}) (names []string) {
 		for _, k := range m.AllNodes(r) {
-			if n := m.Nodes.Get(r, k); n != nil && n.Ready && !n.Excluded {
+			if n := m.Nodes.Get(r, k); n != nil && n.Ready && !n.Excluded && !n.Foreign {
 				names = append(names, n.Name)
 			}
 		}
@@ -63,7 +64,7 @@ func withEndpoint(candidates []string, eps *model.Endpoints) []string {
 	has := map[string]bool{}
 	for _, p := range eps.Ports {
 		for _, e := range p.Endpoints {
-			if e.Ready {
+			if e.Ready || e.Serving {
 				has[e.Node] = true
 			}
 		}

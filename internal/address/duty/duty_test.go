@@ -53,7 +53,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) node(name string, ready, excluded bool) {
+func (w *world) node(name string, ready, excluded bool, edits ...func(*corev1.Node)) {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	status := corev1.ConditionFalse
 	if ready {
@@ -62,6 +62,9 @@ func (w *world) node(name string, ready, excluded bool) {
 	n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: status}}
 	if excluded {
 		n.Labels = map[string]string{corev1.LabelNodeExcludeBalancers: ""}
+	}
+	for _, edit := range edits {
+		edit(n)
 	}
 	w.src.Commit(func(tx *store.Tx) { w.o.Nodes.Put(tx, n) })
 }
@@ -77,6 +80,16 @@ func (w *world) service(i int, edit func(*corev1.Service)) string {
 	edit(s)
 	w.src.Commit(func(tx *store.Tx) { w.o.Services.Put(tx, s) })
 	return ip
+}
+
+func (w *world) slice(conditions discoveryv1.EndpointConditions, node string) {
+	w.src.Commit(func(tx *store.Tx) {
+		w.o.Slices.Put(tx, &discoveryv1.EndpointSlice{
+			ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "s0-x", Labels: map[string]string{discoveryv1.LabelServiceName: "s0"}},
+			AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: new(int32(80))}},
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.1"}, NodeName: &node, Conditions: conditions}},
+		})
+	})
 }
 
 func (w *world) mine(ip string) bool {
@@ -136,23 +149,38 @@ func TestOnlyPublishedAddressesOfThePoolsAreAnswered(t *testing.T) {
 func TestLocalPolicyNeedsAnEndpoint(t *testing.T) {
 	w := newWorld(t)
 	w.node("n3", false, false)
-	slice := func(node string) {
-		w.src.Commit(func(tx *store.Tx) {
-			w.o.Slices.Put(tx, &discoveryv1.EndpointSlice{
-				ObjectMeta:  metav1.ObjectMeta{Namespace: "shop", Name: "s0-x", Labels: map[string]string{discoveryv1.LabelServiceName: "s0"}},
-				AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Port: new(int32(80))}},
-				Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.244.1.1"}, NodeName: &node}},
-			})
-		})
-	}
 	ip := w.service(0, func(s *corev1.Service) { s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal })
-	slice("n1")
+	w.slice(discoveryv1.EndpointConditions{}, "n1")
 	if !w.mine(ip) {
 		t.Error("not ours, though only we have an endpoint")
 	}
-	slice("n2")
+	w.slice(discoveryv1.EndpointConditions{}, "n2")
 	if w.mine(ip) {
 		t.Error("ours, though only n2 has an endpoint")
+	}
+	w.slice(discoveryv1.EndpointConditions{Ready: new(false), Serving: new(true), Terminating: new(true)}, "n1")
+	if !w.mine(ip) {
+		t.Error("not ours, though our endpoint serves while it terminates")
+	}
+}
+
+// Nodes of another system run no weft.
+func TestOnlyLinuxNodesAnswer(t *testing.T) {
+	w := newWorld(t)
+	ip := w.service(0, plain)
+	for _, n := range nodes {
+		w.node(n, true, false, func(n *corev1.Node) { n.Labels = map[string]string{corev1.LabelOSStable: "windows"} })
+	}
+	w.node("n1", true, false, func(n *corev1.Node) { n.Labels = map[string]string{corev1.LabelOSStable: "linux"} })
+	if !w.mine(ip) {
+		t.Error("not ours, though nobody else runs Linux")
+	}
+	w.node("n2", true, false)
+	w.node("n1", true, false, func(n *corev1.Node) {
+		n.Status.Conditions = append(n.Status.Conditions, corev1.NodeCondition{Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionTrue})
+	})
+	if w.mine(ip) {
+		t.Error("ours, though we have no network")
 	}
 }
 

@@ -20,15 +20,22 @@ func lowerNode(n *corev1.Node, say report) *model.Node {
 	at := finding.Object{Kind: "Node", Name: n.Name}
 	out := &model.Node{Name: n.Name, Zone: n.Labels[corev1.LabelTopologyZone]}
 	_, out.Excluded = n.Labels[corev1.LabelNodeExcludeBalancers]
+	system := n.Labels[corev1.LabelOSStable]
+	out.Foreign = system != "" && system != "linux"
 	out.Leaving = n.DeletionTimestamp != nil
 	for _, t := range n.Spec.Taints {
 		out.Leaving = out.Leaving || t.Key == taintLeaving
 	}
+	ready, isolated := false, false
 	for _, c := range n.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			out.Ready = c.Status == corev1.ConditionTrue
+		switch c.Type {
+		case corev1.NodeReady:
+			ready = c.Status == corev1.ConditionTrue
+		case corev1.NodeNetworkUnavailable:
+			isolated = c.Status == corev1.ConditionTrue
 		}
 	}
+	out.Ready = ready && !isolated
 	for i, a := range n.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP {
 			continue

@@ -58,7 +58,7 @@ func (s *scene) vip(n int) netip.Addr {
 	return both(fmt.Sprintf("10.96.0.%d", n), fmt.Sprintf("fd00:10:96::%d", n)).of(s.family)
 }
 
-// external gives an address that is nobody's, outside the cluster's ranges.
+// external gives an address of a pool, which no machine has.
 func (s *scene) external(n int) netip.Addr {
 	return both(fmt.Sprintf("203.0.113.%d", n), fmt.Sprintf("2001:db8:2::%d", n)).of(s.family)
 }

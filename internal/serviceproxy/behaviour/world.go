@@ -43,9 +43,12 @@ var (
 // settings are what a backend is told of the node in most cases.
 func settings() plan.Config {
 	return plan.Config{
-		ClusterCIDRs:    []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/64")},
-		ClusterIPRanges: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112")},
-		MasqueradeMark:  0x4000,
+		ClusterCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:10:244::/64")},
+		VirtualRanges: []netip.Prefix{
+			netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112"),
+			netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:2::/64"), // a pool
+		},
+		MasqueradeMark: 0x4000,
 	}
 }
 
@@ -77,6 +80,7 @@ func newWorld(t *testing.T) *world {
 	}
 	quiet(w.outside)
 	w.addOutside(t)
+	serve(t, w.outside, 8022)
 	serve(t, w.node, 8022, 8023)
 	return w
 }

@@ -20,8 +20,9 @@ import (
 // Tracked tells whether stale flows of a protocol have to be removed.
 func Tracked(p model.Protocol) bool { return p == model.UDP || p == model.SCTP }
 
-// Affected tells whether a change of one frontend can have left stale flows: an endpoint of it is gone, it got its first endpoint, or it is
-// gone itself. Before or after is nil if the frontend was not, or is no more, there. That an endpoint merely came leaves every flow right.
+// Affected tells whether a change of one frontend can have left stale flows: an endpoint of it serves no more, it got its first endpoint, or it
+// is gone itself. Before or after is nil if the frontend was not, or is no more, there. That an endpoint merely came leaves every flow right, and
+// so does one that still serves what it has: it terminates, or new flows are kept from it by traffic policy or hints.
 func Affected(before, after *plan.Frontend) bool {
 	switch {
 	case before == nil && after == nil:
@@ -36,18 +37,19 @@ func Affected(before, after *plan.Frontend) bool {
 		return hasEndpoint(after)
 	}
 	gone := func(a netip.AddrPort) bool { return !leadsTo(after, a) }
-	return slices.ContainsFunc(before.Endpoints, gone) || slices.ContainsFunc(before.Local, gone)
+	return slices.ContainsFunc(before.Endpoints, gone) || slices.ContainsFunc(before.Local, gone) || slices.ContainsFunc(before.Serving, gone)
 }
 
 func hasEndpoint(f *plan.Frontend) bool { return len(f.Endpoints)+len(f.Local) > 0 }
 
 // leadsTo tells whether a flow of the frontend may lead to an endpoint. The lists are sorted.
 func leadsTo(f *plan.Frontend, a netip.AddrPort) bool {
-	_, found := slices.BinarySearchFunc(f.Endpoints, a, netip.AddrPort.Compare)
-	if !found {
-		_, found = slices.BinarySearchFunc(f.Local, a, netip.AddrPort.Compare)
+	for _, list := range [...][]netip.AddrPort{f.Serving, f.Endpoints, f.Local} {
+		if _, found := slices.BinarySearchFunc(list, a, netip.AddrPort.Compare); found {
+			return true
+		}
 	}
-	return found
+	return false
 }
 
 // flow is the part of a conntrack entry that says where a client wanted to go and who answers it.
@@ -108,7 +110,7 @@ func (s *selection) nodePorts() bool {
 	return false
 }
 
-// stale tells whether a flow would be translated differently if it began now.
+// stale tells whether a flow leads where it must not go on.
 func (s *selection) stale(f flow) bool {
 	addr := f.dialled.Addr()
 	key := plan.Key{Addr: addr, Family: plan.FamilyOf(addr), Protocol: f.protocol, Port: f.dialled.Port()}
@@ -120,8 +122,11 @@ func (s *selection) stale(f flow) bool {
 	if !ours {
 		return false
 	}
-	if frontend == nil || !hasEndpoint(frontend) {
+	switch {
+	case frontend != nil && leadsTo(frontend, f.answers):
+		return false
+	case frontend == nil || !hasEndpoint(frontend):
 		return f.answers != f.dialled // translated to an endpoint that cannot be one any more
 	}
-	return !leadsTo(frontend, f.answers)
+	return true
 }

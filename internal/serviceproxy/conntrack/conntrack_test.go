@@ -33,6 +33,13 @@ func local(f *plan.Frontend, endpoints ...string) *plan.Frontend {
 	return f
 }
 
+func serving(f *plan.Frontend, endpoints ...string) *plan.Frontend {
+	for _, e := range endpoints {
+		f.Serving = append(f.Serving, netip.MustParseAddrPort(e))
+	}
+	return f
+}
+
 func TestAffected(t *testing.T) {
 	const vip, a, b = "10.96.0.10:53", "10.1.0.1:53", "10.1.0.2:53"
 	udp := func(endpoints ...string) *plan.Frontend { return frontend(model.UDP, vip, endpoints...) }
@@ -54,6 +61,9 @@ func TestAffected(t *testing.T) {
 		"local endpoint goes":       {local(udp(a), b), udp(a), true},
 		"only its place changes":    {udp(a, b), local(udp(a), b), false},
 		"first one is local":        {udp(), local(udp(), a), true},
+		"one drains":                {serving(udp(a, b), a, b), serving(udp(b), a, b), false},
+		"one has drained":           {serving(udp(b), a, b), serving(udp(b), b), true},
+		"the last one drains":       {serving(udp(a), a), serving(udp(), a), false},
 		"SCTP endpoint goes":        {frontend(model.SCTP, vip, a), frontend(model.SCTP, vip), true},
 		"TCP endpoint goes":         {frontend(model.TCP, vip, a), frontend(model.TCP, vip), false},
 		"TCP appears":               {nil, frontend(model.TCP, vip, a), false},
@@ -77,6 +87,8 @@ func TestStale(t *testing.T) {
 			frontend(model.TCP, "10.96.0.10:53", "10.1.0.1:53"),
 			local(frontend(model.UDP, "10.96.0.13:53", "10.1.0.1:53"), "10.1.0.9:53"),
 			nodePort(30053, "10.1.0.1:53"),
+			serving(frontend(model.UDP, "10.96.0.14:53", "10.1.0.1:53"), "10.1.0.1:53", "10.1.0.2:53"),
+			serving(frontend(model.UDP, "10.96.0.15:53"), "10.1.0.2:53"),
 		},
 		Delete: []plan.Key{frontend(model.UDP, "10.96.0.12:53").Key, nodePort(30054).Key},
 	})
@@ -98,6 +110,10 @@ func TestStale(t *testing.T) {
 		{"frontend gone, translated", "10.96.0.12:53", "10.1.0.2:53", model.UDP, true},
 		{"frontend gone, not translated", "10.96.0.12:53", "10.96.0.12:53", model.UDP, false},
 		{"local endpoint", "10.96.0.13:53", "10.1.0.9:53", model.UDP, false},
+		{"leads to one that drains", "10.96.0.14:53", "10.1.0.2:53", model.UDP, false},
+		{"leads to none of those that serve", "10.96.0.14:53", "10.1.0.3:53", model.UDP, true},
+		{"no new flows, leads to one that serves", "10.96.0.15:53", "10.1.0.2:53", model.UDP, false},
+		{"no new flows, leads elsewhere", "10.96.0.15:53", "10.1.0.3:53", model.UDP, true},
 		{"IPv6 endpoint", "[fd00::10]:53", "[fd01::1]:53", model.UDP, false},
 		{"IPv6 gone endpoint", "[fd00::10]:53", "[fd01::2]:53", model.UDP, true},
 		{"node port, gone endpoint", "192.0.2.1:30053", "10.1.0.2:53", model.UDP, true},

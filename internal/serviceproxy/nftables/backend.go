@@ -40,7 +40,7 @@ func New(cfg plan.Config, opts Options) (*Backend, error) {
 		return nil, errors.New("plan configuration: MasqueradeMark is 0, need a bit")
 	}
 	for field, all := range map[string][]netip.Prefix{
-		"ClusterCIDRs": cfg.ClusterCIDRs, "NodePortAddresses": cfg.NodePortAddresses, "ClusterIPRanges": cfg.ClusterIPRanges,
+		"ClusterCIDRs": cfg.ClusterCIDRs, "NodePortAddresses": cfg.NodePortAddresses, "VirtualRanges": cfg.VirtualRanges,
 	} {
 		for _, p := range all {
 			if !p.IsValid() || p.Addr().Is4In6() {

@@ -102,7 +102,7 @@ func (r rules) rejection(cfg plan.Config) []chain {
 		r.rule("", r.daddrIsLocal(), goTo("nodeports-unanswered")),
 		r.rule("no such port", r.daddr(0), r.member(0, vips, false), goTo("refuse")),
 	)
-	for _, p := range ofFamily(cfg.ClusterIPRanges, r.fam) {
+	for _, p := range ofFamily(cfg.VirtualRanges, r.fam) {
 		unanswered.add(r.rule("no such Service", r.prefix(r.daddr(0), p), goTo("refuse")))
 	}
 	portUnreachable := [...]uint8{3, 4}[r.fam]

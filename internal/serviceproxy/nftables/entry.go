@@ -204,7 +204,7 @@ func (e *entry) shares(f func(share)) {
 	if e == nil {
 		return
 	}
-	if !e.frontend.NodePort() {
+	if e.frontend.Kind == plan.ClusterIP { // what else an external address is, and whose, is not ours to say
 		f(share{vips, e.frontend.Addr})
 	}
 	for _, ep := range e.endpoints {

@@ -89,7 +89,7 @@ type setID uint8
 
 const (
 	hairpin        setID = iota // endpoint address, twice: who may meet itself
-	vips                        // addresses that frontends have; what no port of them takes is rejected
+	vips                        // ClusterIPs; what no port of them takes is rejected
 	choices                     // frontend, choice → endpoint; only with affinity, as the next two
 	picks                       // frontend, slot → choice
 	picksLocal                  //

@@ -43,6 +43,10 @@ func (s *Service) addPort(svc *model.Service, port model.Port, all []model.Endpo
 		if svc.InternalLocal || svc.ExternalLocal {
 			local = usable(all, family, func(e model.Endpoint) bool { return e.Node == here.Node })
 		}
+		var serving []netip.AddrPort
+		if port.Protocol != model.TCP {
+			serving = sorted(all, family, func(e model.Endpoint) bool { return e.Ready || e.Serving })
+		}
 		// With no endpoint anywhere the client is told at once; with none that the policy allows here, somebody else may answer.
 		whenLocalEmpty := Drop
 		if len(reachable) == 0 {
@@ -53,6 +57,7 @@ func (s *Service) addPort(svc *model.Service, port model.Port, all []model.Endpo
 				Key:  Key{Addr: addr, Family: family, Protocol: port.Protocol, Port: number},
 				Kind: kind, Service: svc.Name, PortName: port.Name,
 				Endpoints: reachable,
+				Serving:   serving,
 				Affinity:  svc.AffinityTimeout,
 				Origin:    port.Origin,
 			}
@@ -71,7 +76,9 @@ func (s *Service) addPort(svc *model.Service, port model.Port, all []model.Endpo
 			}
 		}
 		for _, a := range ofFamily(svc.ExternalIPs, family) {
-			add(ExternalIP, a, port.Port)
+			if !slices.Contains(svc.LoadBalancerIPs, a) { // else its source ranges hold
+				add(ExternalIP, a, port.Port)
+			}
 		}
 		for _, a := range ofFamily(svc.LoadBalancerIPs, family) {
 			f := add(LoadBalancerIP, a, port.Port)
@@ -87,19 +94,21 @@ func (s *Service) addPort(svc *model.Service, port model.Port, all []model.Endpo
 
 // usable picks the endpoints that traffic may go to, sorted, each address and port once.
 func usable(all []model.Endpoint, family Family, in func(model.Endpoint) bool) []netip.AddrPort {
-	pick := func(good func(model.Endpoint) bool) (out []netip.AddrPort) {
-		for _, e := range all {
-			if FamilyOf(e.AddrPort.Addr()) == family && e.AddrPort.Port() != 0 && good(e) && in(e) {
-				out = append(out, e.AddrPort)
-			}
-		}
-		slices.SortFunc(out, netip.AddrPort.Compare)
-		return slices.Compact(out)
-	}
-	if ready := pick(func(e model.Endpoint) bool { return e.Ready }); len(ready) > 0 {
+	if ready := sorted(all, family, func(e model.Endpoint) bool { return e.Ready && in(e) }); len(ready) > 0 {
 		return ready
 	}
-	return pick(func(e model.Endpoint) bool { return e.Serving && e.Terminating })
+	return sorted(all, family, func(e model.Endpoint) bool { return e.Serving && e.Terminating && in(e) })
+}
+
+// sorted gives the endpoints of a family that are good, each address and port once.
+func sorted(all []model.Endpoint, family Family, good func(model.Endpoint) bool) (out []netip.AddrPort) {
+	for _, e := range all {
+		if FamilyOf(e.AddrPort.Addr()) == family && e.AddrPort.Port() != 0 && good(e) {
+			out = append(out, e.AddrPort)
+		}
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return slices.Compact(out)
 }
 
 // hinted tells which ready endpoints of a family traffic from here should keep to: all, unless each of them has a hint and one is for here.

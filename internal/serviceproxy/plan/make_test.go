@@ -101,6 +101,10 @@ func TestOf(t *testing.T) {
 			s.ExternalIPs, s.LoadBalancerIPs = addrs("198.51.100.10"), addrs("10.89.0.200")
 		}), endpoints("10.244.1.1:8080 n1 ready"),
 			[]string{"LoadBalancer v4 10.89.0.200 80 -> 10.244.1.1:8080", "ClusterIP v4 10.96.0.7 80 -> 10.244.1.1:8080", "ExternalIP v4 198.51.100.10 80 -> 10.244.1.1:8080"}},
+		{"an external address that is the load balancer's too", base(func(s *model.Service) {
+			s.ExternalIPs, s.LoadBalancerIPs = addrs("10.89.0.200"), addrs("10.89.0.200")
+		}), endpoints("10.244.1.1:8080 n1 ready"),
+			[]string{"LoadBalancer v4 10.89.0.200 80 -> 10.244.1.1:8080", "ClusterIP v4 10.96.0.7 80 -> 10.244.1.1:8080"}},
 		{"what another holds is left out", base(func(s *model.Service) {
 			s.ExternalIPs, s.Ports[0].NodePort = addrs("198.51.100.10", "198.51.100.11"), 30080
 			s.Lost = []model.Claim{{Protocol: model.TCP, Port: 30080}, {Addr: netip.MustParseAddr("198.51.100.10"), Protocol: model.TCP, Port: 80}}
@@ -122,6 +126,22 @@ func TestOf(t *testing.T) {
 				t.Error("(-want +got)\n" + d)
 			}
 		})
+	}
+}
+
+// Flows of UDP may go on to every endpoint that serves, whatever new flows are kept from.
+func TestServing(t *testing.T) {
+	svc := &model.Service{Name: name, ClusterIPs: addrs("10.96.0.7"), Ports: []model.Port{{Name: "http", Protocol: model.UDP, Port: 80}}}
+	eps := endpoints("10.244.1.1:80 n1 ready /z1", "10.244.1.2:80 n1 serving terminating", "10.244.1.3:80 n1", "10.244.1.4:80 n2 ready /z2")
+	eps.Ports[0].Protocol = model.UDP
+	here := Here{Node: "n1", Zone: "z1"}
+	f := Of(svc, eps, here).Frontends[0]
+	if got := fmt.Sprint(f.Endpoints, f.Serving); got != "[10.244.1.1:80] [10.244.1.1:80 10.244.1.2:80 10.244.1.4:80]" {
+		t.Error(got)
+	}
+	svc.Ports[0].Protocol, eps.Ports[0].Protocol = model.TCP, model.TCP
+	if f := Of(svc, eps, here).Frontends[0]; f.Serving != nil {
+		t.Errorf("TCP: %v", f.Serving)
 	}
 }
 

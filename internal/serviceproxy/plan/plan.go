@@ -105,6 +105,10 @@ type Frontend struct {
 	// Affinity is how long a client address keeps its endpoint, 0 is none. It is refreshed by each new connection.
 	Affinity time.Duration
 
+	// Serving is where a flow may go on that began earlier, sorted: every endpoint that serves, also one that terminates, or that traffic
+	// policy or hints keep new flows from. Only of UDP and SCTP, whose flows are ended for them; TCP's end by themselves.
+	Serving []netip.AddrPort
+
 	// SourceRanges limits client addresses of a LoadBalancerIP (others are dropped); nil is everybody. Only prefixes of this frontend's
 	// family; a Service that has ranges but none of this family has an empty, non-nil list.
 	SourceRanges []netip.Prefix
@@ -116,7 +120,7 @@ type Frontend struct {
 func (f *Frontend) Equal(o *Frontend) bool {
 	return f.Key == o.Key && f.Kind == o.Kind && f.Service == o.Service && f.PortName == o.PortName &&
 		slices.Equal(f.Endpoints, o.Endpoints) && f.OnEmpty == o.OnEmpty &&
-		f.ExternalLocal == o.ExternalLocal && slices.Equal(f.Local, o.Local) && f.OnEmptyLocal == o.OnEmptyLocal &&
+		slices.Equal(f.Serving, o.Serving) && f.ExternalLocal == o.ExternalLocal && slices.Equal(f.Local, o.Local) && f.OnEmptyLocal == o.OnEmptyLocal &&
 		f.Affinity == o.Affinity && (f.SourceRanges == nil) == (o.SourceRanges == nil) && slices.Equal(f.SourceRanges, o.SourceRanges) &&
 		f.Origin == o.Origin
 }
@@ -136,8 +140,9 @@ type Config struct {
 	ClusterCIDRs []netip.Prefix
 	// NodePortAddresses limits node ports to the node's addresses inside these prefixes; empty is every address but loopback.
 	NodePortAddresses []netip.Prefix
-	// ClusterIPRanges are the Service ranges, if known: a packet to an address in them that is no frontend's is rejected rather than routed.
-	ClusterIPRanges []netip.Prefix
+	// VirtualRanges are ranges in which no machine has an address: those of Services, and the pools of LoadBalancer addresses, as far as they
+	// are known. A packet to an address and port in them that is no frontend's is rejected rather than routed.
+	VirtualRanges []netip.Prefix
 	// MasqueradeMark is the bit of the packet mark that asks for masquerading.
 	MasqueradeMark uint32
 }

@@ -6,7 +6,14 @@ const nginxConfig = `
 daemon off; user root; worker_processes 1; worker_rlimit_nofile 19000; pid {{.Dir}}/nginx.pid;
 events { worker_connections 30000; }
 http {
-	access_log {{if .AccessLog}}{{.Log}} combined buffer=64k flush=1s{{else}}off{{end}}; keepalive_requests 1000000000; keepalive_timeout 1h;
+	# What weft and Envoy log by weft's xDS, as far as nginx knows it.
+	log_format same escape=json '{"start_time":"$time_iso8601","method":"$request_method","path":"$request_uri","protocol":"$server_protocol",'
+		'"response_code":$status,"response_code_details":null,"response_flags":null,"bytes_received":$request_length,"bytes_sent":$body_bytes_sent,'
+		'"duration":"$request_time","x_forwarded_for":"$proxy_add_x_forwarded_for",'
+		'"user_agent":"$http_user_agent","request_id":"$request_id","authority":"$host","upstream_host":"$upstream_addr","upstream_cluster":"$proxy_host",'
+		'"upstream_transport_failure_reason":null,"downstream_local_address":"$server_addr:$server_port",'
+		'"downstream_remote_address":"$remote_addr:$remote_port","requested_server_name":"$ssl_server_name","route_name":"$uri","rule":null}';
+	access_log {{if .AccessLog}}{{.Log}} same buffer=256k flush=1s{{else}}off{{end}}; keepalive_requests 1000000000; keepalive_timeout 1h;
 	proxy_temp_path {{.Dir}}/tmp; client_body_temp_path {{.Dir}}/tmp2;
 	upstream backend { server 127.0.0.1:{{.Backend}}; keepalive 128; keepalive_requests 1000000000; }
 	server {

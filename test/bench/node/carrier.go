@@ -23,7 +23,7 @@ const node = "node-1"
 // newBackend opens weft's nftables backend on a namespace.
 func newBackend(s *netspace.Space) (*nftables.Backend, error) {
 	return nftables.New(plan.Config{
-		ClusterCIDRs: []netip.Prefix{podCIDR}, ClusterIPRanges: []netip.Prefix{serviceCIDR}, MasqueradeMark: 1 << 14,
+		ClusterCIDRs: []netip.Prefix{podCIDR}, VirtualRanges: []netip.Prefix{serviceCIDR}, MasqueradeMark: 1 << 14,
 	}, nftables.Options{NetNS: s.FD()})
 }
 
