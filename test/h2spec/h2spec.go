@@ -45,7 +45,7 @@ func Run(t *testing.T, target Target) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "report.xml")
-	args := []string{"tool", "h2spec", "--strict", "-o", "1", "-h", host, "-p", port, "-j", file}
+	args := []string{"tool", "h2spec", "--strict", "-o", "10", "-h", host, "-p", port, "-j", file}
 	if target.Path != "" {
 		args = append(args, "-P", target.Path)
 	}
