@@ -10,7 +10,7 @@ if [[ ! -x $program ]]; then
 	mkdir -p "$(dirname "$program")"
 	part=$(mktemp "$program.XXXXXX")
 	trap 'rm -f "$part"' EXIT
-	CGO_ENABLED=0 nice go build -trimpath -ldflags '-s -w' -o "$part" github.com/jaegertracing/jaeger/cmd/all-in-one >&2
+	nice go build -ldflags '-s -w' -o "$part" github.com/jaegertracing/jaeger/cmd/all-in-one >&2
 	chmod 755 "$part"
 	mv -T "$part" "$program"
 fi

@@ -12,7 +12,7 @@ mkdir -p "$root"/{usr/{bin,sbin,lib,lib64,local/bin},etc,proc,sys,dev,run,tmp,va
 for d in bin sbin lib lib64; do ln -s "usr/$d" "$root/$d"; done
 
 say "what the lab runs, from the cache"
-(cd lab && CGO_ENABLED=0 go build -o "$root/usr/local/bin/weft-lab" ./cmd/weft-lab)
+(cd lab && go build -o "$root/usr/local/bin/weft-lab" ./cmd/weft-lab)
 export WEFT_LAB_CACHE=${WEFT_LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/weft-lab}
 "$root/usr/local/bin/weft-lab" build | tee "$work/built"
 # Programs and the archives made of them lie side by side.

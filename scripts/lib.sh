@@ -4,6 +4,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Everything is compiled in one way, the one that binaries for images need and in which weft-lab compiles Kubernetes: so each package is compiled
+# once. Only the race detector wants another.
+export CGO_ENABLED=0 GOFLAGS=-trimpath
+
 # say prints a headline, in bold if a person is looking.
 say() {
 	if [[ -t 1 ]]; then printf '\033[1m== %s\033[0m\n' "$*"; else printf '== %s\n' "$*"; fi

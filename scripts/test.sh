@@ -21,7 +21,7 @@ stage_packages() { scripts/packages.sh; }
 
 stage_build() {
 	scripts/build.sh
-	go build ./... && go vet ./...
+	go build ./... # go vet is part of the lint stage
 }
 
 stage_house() {
@@ -40,15 +40,14 @@ stage_unit() {
 	WEFT_ENVOY=$(scripts/envoy.sh) || echo "no Envoy: the tests against it are skipped" >&2
 	export WEFT_ENVOY
 	# shellcheck disable=SC2086
-	tests . -race -p 2 -timeout 15m $packages
+	CGO_ENABLED=1 GOFLAGS= tests . -race -p 2 -timeout 15m $packages
 	# What is asserted of allocations holds without the race detector only, and for nobody else's work beside it.
 	tests . -p 1 -count=1 -run 'Alloc|Garbage' -timeout 5m ./internal/proxy/...
 	# Benchmarks must at least run, and what they count must hold.
 	tests . -run . -timeout 10m ./test/bench/spine
 }
 
-# Compiled the way weft-lab compiles Kubernetes, so that it happens once.
-stage_lab() { CGO_ENABLED=0 GOFLAGS=-trimpath tests lab -p 1 -timeout 20m ./...; }
+stage_lab() { tests lab -p 1 -timeout 20m ./...; }
 
 stage_e2e() { scripts/e2e.sh; }
 

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -53,7 +52,7 @@ func Run(t *testing.T, target Target) {
 		args = append(args, "--tls", "--insecure")
 	}
 	cmd := exec.CommandContext(t.Context(), "go", args...)
-	cmd.Dir = filepath.Join(root(), "tools")
+	cmd.Dir = filepath.Join(root(t), "tools")
 	out, err := cmd.CombinedOutput()
 	text, readErr := os.ReadFile(file)
 	if readErr != nil {
@@ -88,7 +87,11 @@ func Run(t *testing.T, target Target) {
 }
 
 // root is the top of the repository.
-func root() string {
-	_, file, _, _ := runtime.Caller(0)
-	return filepath.Join(filepath.Dir(file), "..", "..")
+func root(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		t.Fatalf("go env GOMOD: %v", err)
+	}
+	return filepath.Dir(strings.TrimSpace(string(out)))
 }

@@ -19,7 +19,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -120,9 +119,8 @@ func start(ctx context.Context, dir string, services int) (peers []*peer, stop f
 		}
 	}
 	binary := filepath.Join(dir, "coredns")
-	_, here, _, _ := runtime.Caller(0)
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-	build.Dir = filepath.Join(filepath.Dir(here), "coredns")
+	build.Dir = "test/bench/dns/coredns"
 	build.Env = append(os.Environ(), "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, stop, fmt.Errorf("building CoreDNS: %w\n%s", err, out)
