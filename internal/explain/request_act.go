@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"regexp"
@@ -121,8 +122,12 @@ func (r *request) forward(rule *model.Route, m *model.Match) {
 		r.d.Timeout = rule.Timeout.String()
 		r.t.step("timeout", rule.Origin, "%v for the whole exchange", rule.Timeout)
 	}
-	if r.d.Retry = rule.Retry; rule.Retry != nil {
-		r.t.step("retry", rule.Origin, "up to %d times on %s", rule.Retry.Attempts, rule.Retry.On)
+	switch r.d.Retry = rule.Retry; {
+	case rule.Retry == nil:
+	case rule.Retry.Attempts == 0:
+		r.t.step("retry", rule.Origin, "nothing is sent again")
+	default:
+		r.t.step("retry", rule.Origin, "up to %d times on %s", rule.Retry.Attempts, cmp.Or(rule.Retry.On, model.RetryOnDefault))
 	}
 	if rule.CORS != nil {
 		r.t.step("cors", rule.Origin, "a preflight of an origin that is let in is answered by the gateway")

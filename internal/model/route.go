@@ -177,13 +177,15 @@ func (h HeaderOps) None() bool { return len(h.Remove)+len(h.Set)+len(h.Add) == 0
 
 // Retry is when a request is sent again.
 type Retry struct {
-	Attempts      uint32        // how many times beyond the first; 0 turns retries off
-	PerTry        time.Duration // limit of each try; 0: none but the route's
-	On            string        // conditions as Envoy's x-envoy-retry-on spells them, separated by commas, and status codes
-	IgnorePrior   bool          // a try may go to an endpoint that failed before
-	OtherLocality bool          // tries may go to other localities
-	Backoff       time.Duration // before the first retry; 0: the default of 25 ms
+	Attempts    uint32        // how many times beyond the first; 0 turns retries off
+	PerTry      time.Duration // limit of each try; 0: none but the route's
+	On          string        // conditions as Envoy's x-envoy-retry-on spells them, separated by commas, and status codes; "": RetryOnDefault
+	IgnorePrior bool          // a try may go to an endpoint that failed before
+	Backoff     time.Duration // before the first retry; 0: the default of 25 ms
 }
+
+// RetryOnDefault is when a request is sent again if nobody says: Istio's default.
+const RetryOnDefault = "connect-failure,refused-stream,unavailable,cancelled,503"
 
 // Fault is failure on purpose. A share is a percentage, 0 to 100.
 type Fault struct {

@@ -137,7 +137,7 @@ func allRoutes() []model.Route {
 		out = append(out, one(func(r *model.Route) { r.Rewrite = &w }))
 	}
 	for _, r := range []model.Retry{
-		{}, {Attempts: 3, PerTry: time.Second, On: "5xx, 418,reset,retriable-status-codes", Backoff: time.Microsecond}, {Attempts: 1, IgnorePrior: true, OtherLocality: true, Backoff: time.Minute}, {Attempts: 1, On: "nonsense,,99999"},
+		{}, {Attempts: 3, PerTry: time.Second, On: "5xx, 418,reset,retriable-status-codes", Backoff: time.Microsecond}, {Attempts: 1, IgnorePrior: true, Backoff: time.Minute}, {Attempts: 1, On: "nonsense,,99999"},
 	} {
 		out = append(out, one(func(x *model.Route) { x.Retry = &r }))
 	}

@@ -66,6 +66,7 @@ func TestFindingsOfRules(t *testing.T) {
 		{"conditions of no retries", "retries: {attempts: 0, retryOn: 5xx}" + to, 0, false, []string{"warning spec.http[1].retries (no-effect)"}},
 		{"conditions of retries", "retries: {attempts: 1, retryOn: '5xx,sometimes,999'}" + to, 0, false, []string{
 			"error spec.http[1].retries.retryOn (invalid-value)", "error spec.http[1].retries.retryOn (invalid-value)"}},
+		{"retries elsewhere", "retries: {attempts: 1, retryRemoteLocalities: true}" + to, 0, false, []string{"warning spec.http[1].retries.retryRemoteLocalities (unsupported)"}},
 		{"faults of nothing", "fault: {}" + to, 0, false, []string{"error spec.http[1].fault (missing-field)"}},
 		{"faults", "fault: {delay: {percentage: {value: 101}, fixedDelay: 1s}, abort: {httpStatus: 99}}" + to, 0, false, []string{
 			"error spec.http[1].fault.abort.httpStatus (invalid-status)", "error spec.http[1].fault.delay.percentage (invalid-percentage)"}},

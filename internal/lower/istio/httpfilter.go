@@ -13,9 +13,6 @@ import (
 	"github.com/weftmesh/weft/internal/model"
 )
 
-// defaultRetryOn is when Istio sends a request again, if a policy does not say.
-const defaultRetryOn = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
-
 // retryConditions are those of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on. Status codes may stand among them.
 var retryConditions = []string{
 	"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx", "refused-stream", "retriable-status-codes",
@@ -33,14 +30,13 @@ func (s spot) retry(in *networking.HTTPRetry) *model.Retry {
 		}
 		return out
 	}
-	out.On = defaultRetryOn
 	if in.RetryOn != "" {
 		out.On = s.in("retryOn").retryOn(in.RetryOn)
 	}
 	out.PerTry = s.in("perTryTimeout").duration(in.PerTryTimeout)
 	out.Backoff = s.in("backoff").duration(in.Backoff)
 	out.IgnorePrior = in.RetryIgnorePreviousHosts != nil && !in.RetryIgnorePreviousHosts.Value
-	out.OtherLocality = in.RetryRemoteLocalities.GetValue()
+	s.in("retryRemoteLocalities").unsupported(in.RetryRemoteLocalities.GetValue())
 	return out
 }
 

@@ -39,7 +39,7 @@ func TestRuleLowersWhole(t *testing.T) {
     - {destination: {host: web.other.svc.cluster.local}, weight: 10}
     rewrite: {uri: /, authority: inner.example.org}
     timeout: 5s
-    retries: {attempts: 3, perTryTimeout: 500ms, retryOn: "gateway-error, 429", retryRemoteLocalities: true, retryIgnorePreviousHosts: false, backoff: 10ms}
+    retries: {attempts: 3, perTryTimeout: 500ms, retryOn: "gateway-error, 429", retryRemoteLocalities: false, retryIgnorePreviousHosts: false, backoff: 10ms}
     fault:
       delay: {percentage: {value: 0.5}, fixedDelay: 7s}
       abort: {percentage: {value: 100}, grpcStatus: UNAVAILABLE}
@@ -77,7 +77,7 @@ func TestRuleLowersWhole(t *testing.T) {
 		}, {Destination: model.Destination{Host: "web.other.svc.cluster.local"}, Weight: 10, Origin: vs("spec.http[0].route[1]")}},
 		Rewrite: &model.Rewrite{Prefix: "/", HasPrefix: true, Authority: "inner.example.org"},
 		Timeout: 5 * time.Second,
-		Retry:   &model.Retry{Attempts: 3, PerTry: 500 * time.Millisecond, On: "gateway-error,429", OtherLocality: true, IgnorePrior: true, Backoff: 10 * time.Millisecond},
+		Retry:   &model.Retry{Attempts: 3, PerTry: 500 * time.Millisecond, On: "gateway-error,429", IgnorePrior: true, Backoff: 10 * time.Millisecond},
 		Fault:   &model.Fault{Delay: 7 * time.Second, DelayShare: 0.5, AbortGRPC: ptr(uint32(14)), AbortShare: 100},
 		Mirrors: []model.Mirror{
 			{Destination: model.Destination{Host: "copy.shop.svc.cluster.local"}, Share: 12.5, Origin: vs("spec.http[0].mirrors[0]")},
@@ -123,7 +123,7 @@ func TestRules(t *testing.T) {
 			model.Route{To: web, Rewrite: &model.Rewrite{Authority: "a.example"}}},
 		{"no retries", toWeb + "\n    retries: {attempts: 0}", model.Route{To: web, Retry: &model.Retry{}}},
 		{"retries by default conditions", toWeb + "\n    retries: {attempts: 1}",
-			model.Route{To: web, Retry: &model.Retry{Attempts: 1, On: "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"}}},
+			model.Route{To: web, Retry: &model.Retry{Attempts: 1}}},
 		{"mirror", toWeb + "\n    mirror: {host: copy}", model.Route{To: web,
 			Mirrors: []model.Mirror{{Destination: model.Destination{Host: "copy.shop.svc.cluster.local"}, Share: 100, Origin: vs("spec.http[0].mirror")}}}},
 		{"mirror of some", toWeb + "\n    mirror: {host: copy}\n    mirror_percent: 5", model.Route{To: web,

@@ -225,10 +225,8 @@ var redirectCodes = map[uint16]routev3.RedirectAction_RedirectResponseCode{
 	307: routev3.RedirectAction_TEMPORARY_REDIRECT, 308: routev3.RedirectAction_PERMANENT_REDIRECT,
 }
 
-// The retries that Istio gives to every route that says nothing of them.
 const (
-	defaultRetryOn  = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
-	defaultAttempts = 2
+	defaultAttempts = 2 // that Istio gives to every route that says nothing of retries
 	statusCodes     = "retriable-status-codes"
 	hostAttempts    = 5 // how often another endpoint is drawn when one is drawn that has been tried
 )
@@ -241,23 +239,19 @@ func retry(r *model.Retry) *routev3.RetryPolicy {
 		return nil
 	}
 	out := &routev3.RetryPolicy{NumRetries: wrapperspb.UInt32(r.Attempts)}
-	if r.On == "" {
-		out.RetryOn, out.RetriableStatusCodes = defaultRetryOn, []uint32{503}
-	} else {
-		var on []string
-		for condition := range strings.SplitSeq(r.On, ",") {
-			condition = strings.TrimSpace(condition)
-			if code, err := strconv.ParseUint(condition, 10, 16); err == nil {
-				out.RetriableStatusCodes = append(out.RetriableStatusCodes, uint32(code))
-			} else if condition != "" && condition != statusCodes {
-				on = append(on, condition)
-			}
+	var on []string
+	for condition := range strings.SplitSeq(cmp.Or(r.On, model.RetryOnDefault), ",") {
+		condition = strings.TrimSpace(condition)
+		if code, err := strconv.ParseUint(condition, 10, 16); err == nil {
+			out.RetriableStatusCodes = append(out.RetriableStatusCodes, uint32(code))
+		} else if condition != "" && condition != statusCodes {
+			on = append(on, condition)
 		}
-		if len(out.RetriableStatusCodes) > 0 {
-			on = append(on, statusCodes)
-		}
-		out.RetryOn = utf8(strings.Join(on, ","))
 	}
+	if len(out.RetriableStatusCodes) > 0 {
+		on = append(on, statusCodes)
+	}
+	out.RetryOn = utf8(strings.Join(on, ","))
 	if r.PerTry > 0 {
 		out.PerTryTimeout = durationpb.New(r.PerTry)
 	}
