@@ -1,9 +1,9 @@
 package compose
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/weftmesh/weft/internal/derive"
 	"github.com/weftmesh/weft/internal/model"
@@ -20,7 +20,7 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 	if !ok {
 		return nil
 	}
-	c := &model.Cluster{Destination: k.Destination, Host: h.service, DNS: h.dns, Service: h.origin, HTTP2: port.protocol == model.ProtocolHTTP2, Protocol: port.protocol}
+	c := &model.Cluster{Destination: k.Destination, Host: h.service, ByDNS: h.byDNS, Service: h.origin, HTTP2: port.protocol == model.ProtocolHTTP2, Protocol: port.protocol}
 	if h.entry != nil && h.entry.Resolution == model.ResolveNone {
 		c.Policy.LoadBalancer = &model.LoadBalancer{Balance: model.Passthrough} // only sidecars can be led there: they know where the client wants to go
 		return c
@@ -29,6 +29,9 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 	subset := subsetOf(rule, k.Subset)
 	if k.Subset != "" && subset == nil {
 		return nil
+	}
+	if h.byDNS {
+		c.Names = e.namesOf(r, h, k, port, subset)
 	}
 	if rule == nil {
 		c.Mesh = e.meshTLS(r, k)
@@ -55,12 +58,59 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 	switch t := c.Policy.TLS; {
 	case t == nil: // otherwise somebody says how it is spoken to
 		c.Mesh = e.meshTLS(r, k)
-	case t.Mode == model.TLSMesh && len(t.SANs) == 0:
+	case t.Mode != model.TLSDisable && len(t.SANs) == 0 && !t.Insecure:
 		with := *t
-		with.SANs = e.identities.Get(r, hostKey{k.From, k.Host})
+		with.SANs = e.serversOf(r, h, k, t.Mode)
 		c.Policy.TLS = &with
 	}
 	return c
+}
+
+// serversOf gives the names of which a server's certificate must have one, where the rule for the host says none; nil if nobody says any. By the mesh's
+// TLS it may be the workloads' own identities too.
+func (e *Edge) serversOf(r *derive.Reader, h *host, k ClusterKey, mode model.ClientTLSMode) (out []string) {
+	if h.entry != nil {
+		out = slices.Clone(h.entry.SANs)
+	}
+	if mode != model.TLSMesh {
+		return out
+	}
+	out = append(out, e.identities.Get(r, hostKey{k.From, k.Host})...)
+	for _, w := range e.declared(r, h, "") {
+		if w.ServiceAccount != "" {
+			out = append(out, e.identity(w.Origin.Namespace, w.ServiceAccount))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// namesOf lists what is resolved to find the endpoints of a host: what is declared for it, or else its own name.
+func (e *Edge) namesOf(r *derive.Reader, h *host, k ClusterKey, port hostPort, subset *model.Subset) (out []model.NamedEndpoint) {
+	switch {
+	case h.entry == nil:
+		return []model.NamedEndpoint{{Host: h.alias, Port: k.Port}}
+	case len(h.entry.Endpoints) == 0 && h.entry.Selector == "":
+		if subset != nil && subset.Labels != "" { // the host itself has no labels
+			return nil
+		}
+		return []model.NamedEndpoint{{Host: k.Host, Port: port.target}}
+	}
+	var labels model.Labels
+	if subset != nil {
+		labels = subset.Labels
+	}
+	for _, w := range e.declared(r, h, labels) {
+		one := model.NamedEndpoint{Host: w.Host, Port: w.PortFor(port.name, port.target), Weight: w.Weight}
+		if w.Addr.IsValid() {
+			one.Host = w.Addr.String()
+		}
+		out = append(out, one)
+	}
+	slices.SortStableFunc(out, func(a, b model.NamedEndpoint) int {
+		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port))
+	})
+	return slices.CompactFunc(out, func(a, b model.NamedEndpoint) bool { return a.Host == b.Host && a.Port == b.Port })
 }
 
 // policyFor gives what holds for a port: its own policy as a whole, or else the one for all.
@@ -76,7 +126,7 @@ func policyFor(all model.TrafficPolicy, ports []model.PortPolicy, port uint16) m
 // endpointsOf lists the endpoints of a cluster that take requests: those that are ready, or if none is, those that serve while they end.
 func (e *Edge) endpointsOf(r *derive.Reader, k ClusterKey) *model.ClusterEndpoints {
 	h := e.hosts.Get(r, hostKey{k.From, k.Host})
-	if h == nil || h.dns != "" {
+	if h == nil || h.byDNS {
 		return nil
 	}
 	port, ok := h.port(k.Port)
@@ -93,9 +143,9 @@ func (e *Edge) endpointsOf(r *derive.Reader, k ClusterKey) *model.ClusterEndpoin
 	}
 	out := &model.ClusterEndpoints{Destination: k.Destination}
 	if h.entry != nil {
-		out.Endpoints = e.entryEndpoints(r, h.entry, port, labels)
+		out.Endpoints = e.declaredEndpoints(r, h, port, labels)
 	} else {
-		out.Endpoints = e.serviceEndpoints(r, h.service, port, labels)
+		out.Endpoints = e.serviceEndpoints(r, h, port, labels)
 	}
 	slices.SortFunc(out.Endpoints, func(a, b model.ClusterEndpoint) int { return a.Compare(b.Endpoint) })
 	out.Endpoints = slices.CompactFunc(out.Endpoints, func(a, b model.ClusterEndpoint) bool { return a.AddrPort == b.AddrPort })
@@ -106,7 +156,8 @@ func sameEndpoints(a, b *model.ClusterEndpoints) bool {
 	return a == b || a != nil && b != nil && a.Destination == b.Destination && slices.Equal(a.Endpoints, b.Endpoints)
 }
 
-func (e *Edge) serviceEndpoints(r *derive.Reader, s model.ServiceName, port hostPort, labels model.Labels) (out []model.ClusterEndpoint) {
+func (e *Edge) serviceEndpoints(r *derive.Reader, h *host, port hostPort, labels model.Labels) (out []model.ClusterEndpoint) {
+	s := h.service
 	var ending []model.ClusterEndpoint
 	for _, ep := range e.m.Endpoints.Get(r, store.Key(s)).Of(port.name, model.TCP) {
 		if ep.AddrPort.Port() == 0 || !ep.Ready && !(ep.Terminating && ep.Serving) {
@@ -126,17 +177,7 @@ func (e *Edge) serviceEndpoints(r *derive.Reader, s model.ServiceName, port host
 			ending = append(ending, one)
 		}
 	}
-	if e.o.Workloads != nil {
-		target := port.number
-		if n, err := strconv.ParseUint(port.target, 10, 16); err == nil && n != 0 {
-			target = uint16(n)
-		}
-		for _, w := range e.o.Workloads(r, s.Namespace, e.m.Selectors.Get(r, store.Key(s))) {
-			if ep, ok := entryEndpoint(w, port.name, target); ok && w.Labels.Match(labels) {
-				out = append(out, ep)
-			}
-		}
-	}
+	out = append(out, e.declaredEndpoints(r, h, port, labels)...)
 	if len(out) == 0 {
 		return ending
 	}
@@ -151,36 +192,43 @@ func (e *Edge) pod(r *derive.Reader, namespace, name string) *model.Workload {
 	return e.o.Pod(r, model.ObjectName{Namespace: namespace, Name: name})
 }
 
-func (e *Edge) entryEndpoints(r *derive.Reader, entry *model.HostEntry, port hostPort, labels model.Labels) (out []model.ClusterEndpoint) {
-	target := port.number
-	for _, p := range entry.Ports {
-		if p.Port == port.number && p.Target != 0 {
-			target = p.Target
-		}
-	}
+// declared lists the endpoints of a host that are declared one by one and have these labels.
+func (e *Edge) declared(r *derive.Reader, h *host, labels model.Labels) (out []*model.EntryEndpoint) {
 	add := func(w *model.EntryEndpoint) {
-		if ep, ok := entryEndpoint(w, port.name, target); ok && w.Labels.Match(labels) {
-			out = append(out, ep)
+		if w.Labels.Match(labels) {
+			out = append(out, w)
 		}
 	}
-	for i := range entry.Endpoints {
-		add(&entry.Endpoints[i])
+	if h.entry != nil {
+		for i := range h.entry.Endpoints {
+			add(&h.entry.Endpoints[i])
+		}
 	}
-	if entry.Selector == "" {
+	if e.o.Workloads == nil {
 		return out
 	}
-	if e.o.Workloads != nil {
-		for _, w := range e.o.Workloads(r, entry.Origin.Namespace, entry.Selector) {
-			add(w)
-		}
+	namespace, selector := h.service.Namespace, model.Labels("")
+	if h.entry != nil {
+		namespace, selector = h.entry.Origin.Namespace, h.entry.Selector
+	} else {
+		selector = e.m.Selectors.Get(r, store.Key(h.service))
+	}
+	for _, w := range e.o.Workloads(r, namespace, selector) {
+		add(w)
 	}
 	return out
 }
 
-func entryEndpoint(w *model.EntryEndpoint, name string, target uint16) (model.ClusterEndpoint, bool) {
-	return model.ClusterEndpoint{Endpoint: model.Endpoint{
-		AddrPort: netip.AddrPortFrom(w.Addr, w.PortFor(name, target)), Workload: w.Name.Name, Ready: true, Serving: true, Origin: w.Origin,
-	}}, w.Addr.IsValid()
+// declaredEndpoints are those of them whose address is known.
+func (e *Edge) declaredEndpoints(r *derive.Reader, h *host, port hostPort, labels model.Labels) (out []model.ClusterEndpoint) {
+	for _, w := range e.declared(r, h, labels) {
+		if w.Addr.IsValid() {
+			out = append(out, model.ClusterEndpoint{Weight: w.Weight, Endpoint: model.Endpoint{
+				AddrPort: netip.AddrPortFrom(w.Addr, w.PortFor(port.name, port.target)), Workload: w.Name.Name, Ready: true, Serving: true, Origin: w.Origin,
+			}})
+		}
+	}
+	return out
 }
 
 // clusterKeysOf collects where a fleet's routes lead.

@@ -1,8 +1,10 @@
 package compose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weftmesh/weft/internal/derive"
@@ -17,7 +19,8 @@ type hostKey struct{ From, Host string }
 type host struct {
 	service model.ServiceName // zero if it is none
 	entry   *model.HostEntry  // nil if it is a Service
-	dns     string            // the name that it stands for
+	alias   string            // the name that it stands for; of a Service
+	byDNS   bool              // its endpoints are found by DNS
 	ports   []hostPort
 	anyPort bool // whatever port is asked for is there
 	origin  model.Origin
@@ -27,7 +30,7 @@ type host struct {
 type hostPort struct {
 	name   string
 	number uint16
-	target string // of a Service: targetPort
+	target uint16 // where endpoints that are declared one by one serve it, if they do not say
 
 	protocol model.AppProtocol
 }
@@ -48,27 +51,24 @@ func (e *Edge) hostOf(r *derive.Reader, k hostKey) *host {
 	}
 	h := &host{entry: entry, origin: entry.Origin}
 	for _, p := range entry.Ports {
-		h.ports = append(h.ports, hostPort{name: p.Name, number: p.Port, protocol: protocolOf(p.Protocol, "")})
+		h.ports = append(h.ports, hostPort{name: p.Name, number: p.Port, target: cmp.Or(p.Target, p.Port), protocol: protocolOf(p.Protocol, "")})
 	}
-	if entry.Resolution == model.ResolveDNS || entry.Resolution == model.ResolveDNSOne {
-		h.dns = k.Host
-		if i := slices.IndexFunc(entry.Endpoints, func(e model.EntryEndpoint) bool { return e.Host != "" }); i >= 0 {
-			h.dns = entry.Endpoints[i].Host
-		} else if len(entry.Endpoints) > 0 {
-			h.dns = ""
-		}
-	}
+	h.byDNS = entry.Resolution == model.ResolveDNS || entry.Resolution == model.ResolveDNSOne
 	return h
 }
 
 func hostOfService(s *model.Service) *host {
 	h := &host{service: s.Name, origin: s.Origin}
 	if s.Kind == model.External {
-		h.dns, h.anyPort = s.ExternalName, len(s.Ports) == 0
+		h.alias, h.byDNS, h.anyPort = s.ExternalName, true, len(s.Ports) == 0
 	}
 	for _, p := range s.Ports {
 		if p.Protocol == model.TCP {
-			h.ports = append(h.ports, hostPort{name: p.Name, number: p.Port, target: p.Target, protocol: protocolOf(p.AppProtocol, p.Name)})
+			target, err := strconv.ParseUint(p.Target, 10, 16)
+			if err != nil || target == 0 {
+				target = uint64(p.Port)
+			}
+			h.ports = append(h.ports, hostPort{name: p.Name, number: p.Port, target: uint16(target), protocol: protocolOf(p.AppProtocol, p.Name)})
 		}
 	}
 	return h

@@ -389,7 +389,7 @@ func TestDestinations(t *testing.T) {
 			if got != want {
 				t.Errorf("leads to %+v, want %+v", got, want)
 			}
-			k := ClusterKey{edgeFleet.Namespace, want}
+			k := ClusterKey{From: edgeFleet.Namespace, Destination: want}
 			if there := w.e.Clusters.Read(k) != nil; there != c.there {
 				t.Errorf("cluster exists: %v", there)
 			}
@@ -434,7 +434,7 @@ func TestClusters(t *testing.T) {
 		{81, "v1", true, model.TrafficPolicy{LoadBalancer: ring, Connections: few}},
 		{82, "v1", true, model.TrafficPolicy{LoadBalancer: ring}},
 	} {
-		got := w.e.Clusters.Read(ClusterKey{"weft-system", model.Destination{Host: web, Port: c.port, Subset: c.subset}})
+		got := w.e.Clusters.Read(ClusterKey{From: "weft-system", Destination: model.Destination{Host: web, Port: c.port, Subset: c.subset}})
 		if got == nil || got.HTTP2 != c.http2 || got.Rule.Name != "web" || got.Host != named("web") {
 			t.Fatalf("%d %s: %+v", c.port, c.subset, got)
 		}
@@ -449,8 +449,8 @@ func TestAliasIsFoundByDNS(t *testing.T) {
 	w.commit(func(tx *store.Tx) {
 		w.tables.Services.Put(tx, &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "out"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "www.example.com"}})
 	})
-	k := ClusterKey{"weft-system", model.Destination{Host: "out.shop.svc.cluster.local", Port: 443}}
-	if c := w.e.Clusters.Read(k); c == nil || c.DNS != "www.example.com" {
+	k := ClusterKey{From: "weft-system", Destination: model.Destination{Host: "out.shop.svc.cluster.local", Port: 443}}
+	if c := w.e.Clusters.Read(k); c == nil || !c.ByDNS || !slices.Equal(c.Names, []model.NamedEndpoint{{Host: "www.example.com", Port: 443}}) {
 		t.Errorf("%+v", c)
 	}
 	if eps := w.e.Endpoints.Read(k); eps != nil {
@@ -480,7 +480,7 @@ func TestEndpoints(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w.endpoints("web", c.endpoints...)
 			var got []string
-			for _, e := range w.e.Endpoints.Read(ClusterKey{"weft-system", model.Destination{Host: web, Port: 80, Subset: c.subset}}).Endpoints {
+			for _, e := range w.e.Endpoints.Read(ClusterKey{From: "weft-system", Destination: model.Destination{Host: web, Port: 80, Subset: c.subset}}).Endpoints {
 				got = append(got, e.AddrPort.String())
 			}
 			if s := strings.Join(got, " "); s != c.want {

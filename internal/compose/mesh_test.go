@@ -98,7 +98,7 @@ func TestMeshTLSIsDecidedByEndpoint(t *testing.T) {
 	w.pod("in", "app=web,"+meshLabel)
 	w.pod("out", "app=web")
 	w.endpoints("web", "10.0.0.1/in", "10.0.0.2/out")
-	key := ClusterKey{"shop", model.Destination{Host: webHost, Port: 80}}
+	key := ClusterKey{From: "shop", Destination: model.Destination{Host: webHost, Port: 80}}
 	takes := func() (out []bool) {
 		for _, e := range w.e.Endpoints.Read(key).Endpoints {
 			out = append(out, e.MeshTLS)

@@ -64,7 +64,7 @@ type DecidedDestination struct {
 	Weight    float64         `json:"weight"` // in per cent
 	Exists    bool            `json:"exists"`
 	Endpoints []string        `json:"endpoints,omitempty"` // address:port, sorted
-	DNS       string          `json:"dns,omitempty"`
+	DNS       []string        `json:"dns,omitempty"`       // name:port, sorted: endpoints are the addresses that DNS says
 	Request   model.HeaderOps `json:"request,omitzero"`
 	Response  model.HeaderOps `json:"response,omitzero"`
 }

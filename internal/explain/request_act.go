@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -219,13 +220,13 @@ func (r *request) destination(to model.Destination, at model.Origin, share float
 		r.t.reject(what, at, "%s: there is no such thing", text)
 		return d
 	}
-	d.Exists, d.DNS = true, c.DNS
+	d.Exists = true
 	r.t.step(what, at, "%s", text)
 	if c.Rule.Name != "" {
 		r.t.step("policy", c.Rule, "says how its endpoints are treated")
 	}
-	if c.DNS != "" {
-		r.t.step("endpoint", c.Service, "whatever DNS says of %s", c.DNS)
+	if c.ByDNS {
+		r.names(c, &d)
 		return d
 	}
 	eps := r.e.Endpoints.Read(k)
@@ -250,16 +251,29 @@ func (r *request) destination(to model.Destination, at model.Origin, share float
 	return d
 }
 
+// names says what is looked up to find the endpoints of a cluster.
+func (r *request) names(c *model.Cluster, d *DecidedDestination) {
+	if len(c.Names) == 0 {
+		r.t.reject("endpoint", c.Service, "none is declared")
+	}
+	for _, n := range c.Names {
+		at := net.JoinHostPort(n.Host, strconv.Itoa(int(n.Port)))
+		if _, err := netip.ParseAddr(n.Host); err == nil {
+			d.Endpoints = append(d.Endpoints, at)
+			r.t.step("endpoint", c.Service, "%s", at)
+			continue
+		}
+		d.DNS = append(d.DNS, at)
+		r.t.step("endpoint", c.Service, "whatever DNS says of %s", at)
+	}
+}
+
 // conclude sums up where the request goes.
 func (r *request) conclude() {
 	var places []string
 	for _, d := range r.d.Destinations {
-		switch {
-		case d.Weight == 0:
-		case d.DNS != "":
-			places = append(places, net.JoinHostPort(d.DNS, strconv.Itoa(int(d.Port))))
-		default:
-			places = append(places, d.Endpoints...)
+		if d.Weight > 0 {
+			places = append(append(places, d.DNS...), d.Endpoints...)
 		}
 	}
 	if len(places) == 0 {

@@ -168,7 +168,7 @@ func TestDecisions(t *testing.T) {
 	_, split := ask(e, "GET", "http://a.test/split")
 	want := []DecidedDestination{
 		{Host: "web.shop.svc.cluster.local", Port: 80, Weight: 25, Exists: true, Endpoints: []string{"10.244.1.1:8080", "10.244.2.1:8080"}},
-		{Host: "alias.shop.svc.cluster.local", Port: 80, Weight: 75, Exists: true, DNS: "registry.example.org"},
+		{Host: "alias.shop.svc.cluster.local", Port: 80, Weight: 75, Exists: true, DNS: []string{"registry.example.org:80"}},
 	}
 	if d := cmp.Diff(want, split.Destinations); d != "" {
 		t.Error(d)

@@ -47,7 +47,7 @@ type VirtualHost struct {
 	Origin   Origin
 }
 
-// Cluster is how the clients of one namespace reach one port of a host, or a subset of it. Where it leads is in [Endpoints], or is found by DNS.
+// Cluster is how the clients of one namespace reach one port of a host, or a subset of it. Where it leads is in [ClusterEndpoints], or is found by DNS.
 type Cluster struct {
 	Destination // with the port's number
 	Policy      TrafficPolicy
@@ -55,9 +55,17 @@ type Cluster struct {
 	HTTP2       bool        // endpoints speak HTTP/2 with prior knowledge
 	Protocol    AppProtocol // as the port declares it
 	Mesh        *MeshTLS    // how those endpoints are spoken to that take the mesh's TLS; nil: none does, or Policy says otherwise
-	DNS         string      // the name that is resolved to find endpoints; "" if they are known
-	Service     Origin      // who declares the host
-	Rule        Origin      // who declares the policy; zero if nobody does
+	ByDNS       bool        // endpoints are what DNS says of Names; else they are known
+	Names       []NamedEndpoint
+	Service     Origin // who declares the host
+	Rule        Origin // who declares the policy; zero if nobody does
+}
+
+// NamedEndpoint is endpoints of a cluster that is found by DNS: the addresses that a name stands for, or an address that is declared beside names.
+type NamedEndpoint struct {
+	Host   string
+	Port   uint16
+	Weight uint32 // of each address; 0: as if it were 1
 }
 
 // ClusterEndpoints is where a cluster leads: the endpoints behind its port, of its subset.
@@ -69,8 +77,9 @@ type ClusterEndpoints struct {
 // ClusterEndpoint is an endpoint as clients see it who look at more than its address.
 type ClusterEndpoint struct {
 	Endpoint
-	MeshTLS bool  // it takes the mesh's TLS
-	Owner   Owner // zero if it is nobody that is known
+	MeshTLS bool   // it takes the mesh's TLS
+	Owner   Owner  // zero if it is nobody that is known
+	Weight  uint32 // its share; 0: as if it were 1
 }
 
 // MeshTLS is TLS with the certificates of the mesh.

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"time"
 
@@ -32,11 +33,12 @@ func (w *world) everything(tx *store.Tx, a authority) {
 		keys = append(keys, k)
 		c := &model.Cluster{Destination: k.Destination, Policy: p, HTTP2: i%2 == 1, Host: model.ServiceName{Namespace: "shop", Name: "web"}, Service: at("Service", "spec.ports[0]"), Rule: at("DestinationRule", "spec.trafficPolicy")}
 		if i%5 == 4 {
-			c.DNS = "localhost"
+			c.ByDNS, c.Names = true, []model.NamedEndpoint{{Host: "127.0.0.1", Port: 81, Weight: 1 << 31}, {Host: "localhost", Port: 80}, {Host: "localhost", Port: 82, Weight: 1 << 31}}
 		}
 		w.put(tx, "clusters", clusterID(k), c)
 		w.put(tx, "endpoints", clusterID(k), &model.ClusterEndpoints{Destination: k.Destination, Endpoints: []model.ClusterEndpoint{
-			{Endpoint: model.Endpoint{AddrPort: netip.MustParseAddrPort("127.0.0.1:9"), Ready: true, Zone: "a"}},
+			{Endpoint: model.Endpoint{AddrPort: netip.MustParseAddrPort("127.0.0.1:9"), Ready: true, Zone: "a"}, Weight: math.MaxUint32},
+			{Endpoint: model.Endpoint{AddrPort: netip.MustParseAddrPort("127.0.0.2:9"), Ready: true, Zone: "a"}},
 			{Endpoint: model.Endpoint{AddrPort: netip.MustParseAddrPort("[::1]:9"), Ready: true, Zone: "b"}},
 		}})
 	}

@@ -7,7 +7,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	rawbufferv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
@@ -93,12 +92,10 @@ func discovery(c *model.Cluster, out *clusterv3.Cluster) {
 	switch {
 	case c.Policy.LoadBalancer != nil && c.Policy.LoadBalancer.Balance == model.Passthrough:
 		kind(clusterv3.Cluster_ORIGINAL_DST)
-	case c.DNS != "":
+	case c.ByDNS:
 		kind(clusterv3.Cluster_STRICT_DNS)
 		out.RespectDnsTtl = true
-		out.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: out.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
-			LbEndpoints: []*endpointv3.LbEndpoint{lbEndpoint(c.DNS, c.Port)},
-		}}}
+		out.LoadAssignment = named(out.Name, c.Names)
 	default:
 		kind(clusterv3.Cluster_EDS)
 		out.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads(), ServiceName: out.Name}

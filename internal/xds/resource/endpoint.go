@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"math"
 	"slices"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/internal/model"
 )
@@ -32,13 +34,48 @@ func Endpoints(cluster string, e *model.ClusterEndpoints) *endpointv3.ClusterLoa
 			out.Endpoints = append(out.Endpoints, z)
 		}
 		lb := lbEndpoint(ep.AddrPort.Addr().Unmap().String(), ep.AddrPort.Port())
-		lb.Metadata = endpointMetadata(ep)
+		lb.Metadata, lb.LoadBalancingWeight = endpointMetadata(ep), count(ep.Weight)
 		z.LbEndpoints = append(z.LbEndpoints, lb)
+	}
+	for _, z := range out.Endpoints {
+		limitWeights(z.LbEndpoints)
 	}
 	slices.SortFunc(out.Endpoints, func(a, b *endpointv3.LocalityLbEndpoints) int {
 		return strings.Compare(a.GetLocality().GetZone(), b.GetLocality().GetZone())
 	})
 	return out
+}
+
+// named says which names are to be resolved.
+func named(cluster string, names []model.NamedEndpoint) *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: cluster}
+	if len(names) == 0 {
+		return out
+	}
+	all := &endpointv3.LocalityLbEndpoints{}
+	for _, n := range names {
+		lb := lbEndpoint(n.Host, n.Port)
+		lb.LoadBalancingWeight = count(n.Weight)
+		all.LbEndpoints = append(all.LbEndpoints, lb)
+	}
+	limitWeights(all.LbEndpoints)
+	out.Endpoints = []*endpointv3.LocalityLbEndpoints{all}
+	return out
+}
+
+// limitWeights makes weights smaller whose sum does not fit into 32 bits, which Envoy would reject.
+func limitWeights(list []*endpointv3.LbEndpoint) {
+	var sum uint64
+	for _, e := range list {
+		sum += uint64(max(1, e.GetLoadBalancingWeight().GetValue()))
+	}
+	if sum <= math.MaxUint32 {
+		return
+	}
+	for _, e := range list {
+		weight := uint64(max(1, e.GetLoadBalancingWeight().GetValue())) / (1 + sum/math.MaxUint32)
+		e.LoadBalancingWeight = wrapperspb.UInt32(uint32(max(1, weight)))
+	}
 }
 
 // usable are the endpoints that get requests.

@@ -120,7 +120,7 @@ func TestEnvoyTakesSidecars(t *testing.T) {
 	}}
 	for _, p := range []model.AppProtocol{model.ProtocolAuto, model.ProtocolHTTP, model.ProtocolHTTP2, model.ProtocolTCP} {
 		c, problems := Cluster("shop", &model.Cluster{
-			Destination: model.Destination{Host: p.String() + ".shop.svc.cluster.local", Port: 80}, Protocol: p, HTTP2: p == model.ProtocolHTTP2, DNS: "localhost",
+			Destination: model.Destination{Host: p.String() + ".shop.svc.cluster.local", Port: 80}, Protocol: p, HTTP2: p == model.ProtocolHTTP2, ByDNS: true, Names: []model.NamedEndpoint{{Host: "localhost", Port: 80}},
 			Mesh: &model.MeshTLS{SNI: "outbound_.80_._." + p.String() + ".shop.svc.cluster.local", Identities: []string{"spiffe://cluster.local/ns/shop/sa/web"}},
 		}, Options{})
 		if len(problems) > 0 {
