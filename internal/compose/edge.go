@@ -30,6 +30,9 @@ type Edge struct {
 	// a cluster that is not there, and for one that is found by DNS.
 	Endpoints *derive.Query[ClusterKey, *model.ClusterEndpoints]
 
+	// ForSome tells whether a policy for a host is for some of the clients of a namespace, by their labels.
+	ForSome *derive.Query[ClientsOf, bool]
+
 	// Secrets is a Secret that can be used for TLS; nil if there is none, or it holds no certificate whose key fits and no CA.
 	Secrets *derive.Query[model.ObjectName, *model.Secret]
 
@@ -40,7 +43,7 @@ type Edge struct {
 	o          EdgeOptions
 	m          *Model
 	hosts      *derive.Query[hostKey, *host]
-	policies   *derive.Query[hostKey, *model.DestinationPolicy]
+	policies   *derive.Query[clientsKey, *model.DestinationPolicy]
 	resolved   *derive.Query[resolveKey, resolution]
 	ports      *derive.Query[model.Fleet, []*portServers]
 	links      *derive.Query[link, *link]
@@ -55,17 +58,28 @@ type TableKey struct {
 	Name  string
 }
 
-// ClusterKey names a cluster: a destination, with the number of a port, as the clients of one namespace see it. Policies differ between
-// namespaces, and with them what a subset is.
+// ClusterKey names a cluster: a destination, with the number of a port, as some clients see it. Policies differ between namespaces, and with them
+// what a subset is.
 type ClusterKey struct {
 	From string // the clients' namespace
 	model.Destination
+	Labels model.Labels // the clients'; where no policy asks for them, the cluster is the same as without
 }
 
-// Compare orders by namespace, host, port and subset.
+// Compare orders by namespace, host, port, subset and labels.
 func (k ClusterKey) Compare(o ClusterKey) int {
-	return cmp.Or(cmp.Compare(k.From, o.From), cmp.Compare(k.Host, o.Host), cmp.Compare(k.Port, o.Port), cmp.Compare(k.Subset, o.Subset))
+	return cmp.Or(cmp.Compare(k.From, o.From), cmp.Compare(k.Host, o.Host), cmp.Compare(k.Port, o.Port), cmp.Compare(k.Subset, o.Subset), cmp.Compare(k.Labels, o.Labels))
 }
+
+// Shared gives the key by which all clients share a cluster that see the same: without labels, where no policy for the host asks for them.
+func (e *Edge) Shared(r *derive.Reader, k ClusterKey) ClusterKey {
+	if k.Labels != "" && !e.ForSome.Get(r, ClientsOf{k.From, k.Host}) {
+		k.Labels = ""
+	}
+	return k
+}
+
+func (k ClusterKey) clients() clientsKey { return clientsKey{hostKey{k.From, k.Host}, k.Labels} }
 
 // EdgeSource is what one API declares of the edge.
 type EdgeSource interface {

@@ -12,6 +12,9 @@ import (
 
 // clusterOf says how a destination is reached.
 func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
+	if shared := e.Shared(r, k); shared != k {
+		return e.Clusters.Get(r, shared)
+	}
 	h := e.hosts.Get(r, hostKey{k.From, k.Host})
 	if h == nil {
 		return nil
@@ -25,7 +28,7 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 		c.Policy.LoadBalancer = &model.LoadBalancer{Balance: model.Passthrough} // only sidecars can be led there: they know where the client wants to go
 		return c
 	}
-	rule := e.policies.Get(r, hostKey{k.From, k.Host})
+	rule := e.policies.Get(r, k.clients())
 	subset := subsetOf(rule, k.Subset)
 	if k.Subset != "" && subset == nil {
 		return nil
@@ -125,6 +128,9 @@ func policyFor(all model.TrafficPolicy, ports []model.PortPolicy, port uint16) m
 
 // endpointsOf lists the endpoints of a cluster that take requests: those that are ready, or if none is, those that serve while they end.
 func (e *Edge) endpointsOf(r *derive.Reader, k ClusterKey) *model.ClusterEndpoints {
+	if shared := e.Shared(r, k); shared != k {
+		return e.Endpoints.Get(r, shared)
+	}
 	h := e.hosts.Get(r, hostKey{k.From, k.Host})
 	if h == nil || h.byDNS {
 		return nil
@@ -135,7 +141,7 @@ func (e *Edge) endpointsOf(r *derive.Reader, k ClusterKey) *model.ClusterEndpoin
 	}
 	var labels model.Labels
 	if k.Subset != "" {
-		s := subsetOf(e.policies.Get(r, hostKey{k.From, k.Host}), k.Subset)
+		s := subsetOf(e.policies.Get(r, k.clients()), k.Subset)
 		if s == nil {
 			return nil
 		}
@@ -236,11 +242,13 @@ func (e *Edge) clusterKeysOf(r *derive.Reader, f model.Fleet) (out []ClusterKey)
 	seen := map[ClusterKey]bool{}
 	add := func(d model.Destination) {
 		d.PortName = ""
-		k := ClusterKey{f.Namespace, d}
+		k := ClusterKey{From: f.Namespace, Destination: d}
 		if d.Port == 0 || seen[k] {
 			return
 		}
 		seen[k] = true
+		k.Labels = f.Labels
+		k = e.Shared(r, k)
 		if e.exists(r, k) {
 			out = append(out, k)
 		}

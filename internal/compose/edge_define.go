@@ -28,6 +28,9 @@ func DefineEdge(db *derive.DB, m *Model, o EdgeOptions) *Edge {
 
 	e.hosts = derive.Define(db, "compose/edge/host", equal[*host], e.hostOf)
 	e.policies = derive.Define(db, "compose/edge/policy", equal[*model.DestinationPolicy], e.policyOf)
+	e.ForSome = derive.Define(db, "compose/edge/policy for some", derive.Equal, func(r *derive.Reader, k ClientsOf) bool {
+		return e.o.Policies != nil && slices.ContainsFunc(e.o.Policies(r, k.Host, k.Namespace), func(p *model.DestinationPolicy) bool { return p.Selector != "" })
+	})
 	e.resolved = derive.Define(db, "compose/edge/destination", derive.Equal, e.resolve)
 	e.identities = derive.Define(db, "compose/edge/identities", slices.Equal, e.identitiesOf)
 	e.Clusters = derive.Define(db, "compose/edge/cluster", equal[*model.Cluster], e.clusterOf)

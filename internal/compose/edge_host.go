@@ -15,6 +15,12 @@ import (
 // hostKey is a host as the clients of one namespace see it.
 type hostKey struct{ From, Host string }
 
+// clientsKey is a host as some clients of one namespace see it.
+type clientsKey struct {
+	hostKey
+	labels model.Labels // theirs; "" are those of whom nothing is known
+}
+
 // host is what has to be known of a host to lead somewhere: not its endpoints, nor how they are treated.
 type host struct {
 	service model.ServiceName // zero if it is none
@@ -116,15 +122,15 @@ func (h *host) port(number uint16) (hostPort, bool) {
 }
 
 // policyOf merges what several objects say of one host: the one with the best right says how it is treated, and all of them what subsets it has.
-// What is for some clients only, by their labels, does not count for gateways.
-func (e *Edge) policyOf(r *derive.Reader, k hostKey) *model.DestinationPolicy {
+// What is for other clients, by their labels, does not count.
+func (e *Edge) policyOf(r *derive.Reader, k clientsKey) *model.DestinationPolicy {
 	if e.o.Policies == nil {
 		return nil
 	}
 	var out *model.DestinationPolicy
 	for _, p := range e.o.Policies(r, k.Host, k.From) {
 		switch {
-		case p.Selector != "":
+		case !k.labels.Match(p.Selector):
 		case out == nil:
 			out = p
 		default:
@@ -150,6 +156,14 @@ func subsetOf(p *model.DestinationPolicy, name string) *model.Subset {
 		}
 	}
 	return nil
+}
+
+// hasSubset tells whether a host has a subset in the eyes of some clients of a namespace.
+func (e *Edge) hasSubset(r *derive.Reader, k hostKey, name string) bool {
+	if subsetOf(e.policies.Get(r, clientsKey{hostKey: k}), name) != nil {
+		return true
+	}
+	return e.ForSome.Get(r, ClientsOf{k.From, k.Host}) && slices.ContainsFunc(e.o.Policies(r, k.Host, k.From), func(p *model.DestinationPolicy) bool { return subsetOf(p, name) != nil })
 }
 
 // resolveKey is a destination as declared, on the way from a listener.
@@ -201,7 +215,7 @@ func (e *Edge) resolve(r *derive.Reader, k resolveKey) resolution {
 			out.message = fmt.Sprintf("%v has %d ports and none is named; %d is used, because that is the port they came to", h.origin, len(h.ports), k.Listener)
 		}
 	}
-	if k.Subset != "" && subsetOf(e.policies.Get(r, hostKey{k.From, k.Host}), k.Subset) == nil {
+	if k.Subset != "" && !e.hasSubset(r, hostKey{k.From, k.Host}, k.Subset) {
 		return resolution{port: out.port, code: "no-such-subset", message: fmt.Sprintf("no DestinationRule for %s has a subset %s; requests are answered 503", k.Host, k.Subset)}
 	}
 	return out

@@ -126,7 +126,7 @@ func (m *Mesh) serviceHost(r *derive.Reader, k store.Key) *model.MeshHost {
 	}
 	for _, p := range s.Ports {
 		if p.Protocol == model.TCP {
-			to := ClusterKey{s.Name.Namespace, model.Destination{Host: host, Port: p.Port}}
+			to := ClusterKey{From: s.Name.Namespace, Destination: model.Destination{Host: host, Port: p.Port}}
 			out.Ports = append(out.Ports, model.MeshPort{Port: p.Port, Protocol: protocolOf(p.AppProtocol, p.Name), TLS: m.e.allTLS(r, to)})
 		}
 	}

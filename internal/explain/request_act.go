@@ -214,7 +214,7 @@ func (r *request) destination(to model.Destination, at model.Origin, share float
 	if share != 100 {
 		text = fmt.Sprintf("%.4g%% to %s", share, text)
 	}
-	k := compose.ClusterKey{From: r.q.Fleet.Namespace, Destination: to}
+	k := compose.ClusterKey{From: r.q.Fleet.Namespace, Destination: to, Labels: r.q.Fleet.Labels}
 	c := r.e.Clusters.Read(k)
 	if c == nil {
 		r.t.reject(what, at, "%s: there is no such thing", text)

@@ -24,7 +24,7 @@ func (r *request) judged(m *compose.Mesh, from FromPod) {
 	}
 	seen := map[string]bool{}
 	for _, d := range r.d.Destinations {
-		k := compose.ClusterKey{From: r.q.Fleet.Namespace, Destination: model.Destination{Host: d.Host, Port: d.Port, Subset: d.Subset}}
+		k := compose.ClusterKey{From: r.q.Fleet.Namespace, Destination: model.Destination{Host: d.Host, Port: d.Port, Subset: d.Subset}, Labels: r.q.Fleet.Labels}
 		c, ends := r.e.Clusters.Read(k), r.e.Endpoints.Read(k)
 		if c == nil || ends == nil {
 			continue

@@ -39,10 +39,11 @@ func (st *stream) follow(k kind) {
 func (st *stream) setClusters(keys []compose.ClusterKey) {
 	c := st.channels[clusters]
 	now := make(map[compose.ClusterKey]bool, len(keys))
+	names := make(map[string]bool, len(keys))
 	for _, k := range keys {
-		now[k] = true
+		name := resource.ClusterName(k.Destination)
+		now[k], names[name] = true, true
 		if st.clusterStops[k] == nil {
-			name := resource.ClusterName(k.Destination)
 			st.clusterStops[k] = st.server.o.Resources.clusters.Subscribe(st.shape, k, func(d derive.Delta[compose.ClusterKey, *Resource]) { c.set(name, d.Value) })
 		}
 	}
@@ -50,7 +51,9 @@ func (st *stream) setClusters(keys []compose.ClusterKey) {
 		if !now[k] {
 			stop()
 			delete(st.clusterStops, k)
-			c.set(resource.ClusterName(k.Destination), nil)
+			if name := resource.ClusterName(k.Destination); !names[name] { // else another policy holds for it now
+				c.set(name, nil)
+			}
 		}
 	}
 }
@@ -70,8 +73,11 @@ func (st *stream) track(c *channel, name string, e *entry) {
 		e.stop = res.tables.Subscribe(st.shape, compose.TableKey{Fleet: fleet, Name: name}, func(d derive.Delta[compose.TableKey, *Resource]) { c.set(name, d.Value) })
 	case endpoints:
 		if d, ok := resource.ParseClusterName(name); ok {
-			e.stop = res.endpoints.Subscribe(st.quick, compose.ClusterKey{From: fleet.Namespace, Destination: d},
-				func(d derive.Delta[compose.ClusterKey, *Resource]) { c.set(name, d.Value) })
+			k := compose.ClusterKey{From: fleet.Namespace, Destination: d, Labels: fleet.Labels}
+			if s := st.client.Sidecar; s != nil {
+				k.Labels = s.Labels
+			}
+			e.stop = res.endpoints.Subscribe(st.quick, k, func(d derive.Delta[compose.ClusterKey, *Resource]) { c.set(name, d.Value) })
 		}
 	case secrets:
 		st.trackSecret(name, e)

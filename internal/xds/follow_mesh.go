@@ -132,7 +132,7 @@ func (st *stream) trackMesh(c *channel, name string, e *entry) {
 		}
 	case clusters:
 		if d, ok := resource.ParseClusterName(name); ok {
-			e.stop = st.server.o.Resources.clusters.Subscribe(st.shape, compose.ClusterKey{From: s.Namespace, Destination: d},
+			e.stop = st.server.o.Resources.clusters.Subscribe(st.shape, compose.ClusterKey{From: s.Namespace, Destination: d, Labels: s.Labels},
 				func(d derive.Delta[compose.ClusterKey, *Resource]) { set(d.Value) })
 		} else if port, ok := resource.ParseInboundClusterName(name); ok {
 			e.stop = m.inboundClusters.Subscribe(st.shape, inboundKey{*s, port}, func(d derive.Delta[inboundKey, *Resource]) { set(d.Value) })

@@ -137,9 +137,24 @@ func (d meshDefiner) tables() *derive.Query[compose.MeshTableKey, *Resource] {
 		if t == nil || len(t.Hosts) == 0 {
 			return nil
 		}
-		body := hosts.Get(r, hostKey{k.Namespace, t.Hosts[0]}).bytes
+		body := hosts.Get(r, hostKey{k.Namespace, d.asked(r, k, t.Hosts[0]), t.Hosts[0]}).bytes
 		return newResource(t.Name, resource.RouteType, resource.RouteTable(t.Name, [][]byte{body}))
 	})
+}
+
+// asked gives the labels of clients if a policy for what a host's routes lead to asks for them.
+func (d meshDefiner) asked(r *derive.Reader, k compose.MeshTableKey, h *model.VirtualHost) model.Labels {
+	if k.Labels == "" {
+		return ""
+	}
+	for i := range h.Routes {
+		for _, to := range h.Routes[i].To {
+			if d.edge.Shared(r, compose.ClusterKey{From: k.Namespace, Destination: to.Destination, Labels: k.Labels}).Labels != "" {
+				return k.Labels
+			}
+		}
+	}
+	return ""
 }
 
 // portTables says the routes of all hosts at a port, each under all its names.
@@ -161,7 +176,7 @@ func (d meshDefiner) portTables() *derive.Query[portTable, *Resource] {
 			if len(named.Domains) == 0 {
 				continue
 			}
-			v, problems := resource.VirtualHost(&named, d.policy(r, k.namespace))
+			v, problems := resource.VirtualHost(&named, d.policy(r, k.namespace, k.labels))
 			report(r, problems)
 			if v != nil {
 				bodies = append(bodies, resource.Marshal(v))
@@ -198,7 +213,8 @@ func (d meshDefiner) clusters(r *derive.Reader, c clientKey) (out []compose.Clus
 		k := compose.ClusterKey{From: c.namespace, Destination: to}
 		if to.Port != 0 && !seen[k] {
 			seen[k] = true
-			out = append(out, k)
+			k.Labels = c.labels
+			out = append(out, d.edge.Shared(r, k))
 		}
 	}
 	for _, h := range d.mesh.Hosts.Get(r, c.namespace) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
 	"github.com/weftmesh/weft/internal/compose"
@@ -145,4 +146,52 @@ func TestClustersAreForTheClient(t *testing.T) {
 	c := w.connect()
 	c.ask(clusters)
 	c.expect(clusters, resource.InboundPassthroughCluster, resource.PassthroughCluster, name("v1"), name(""))
+}
+
+// Where a policy is for some clients only, a sidecar is told the cluster as it is for its own labels, whether it names it or asks for all.
+func TestClustersAreByPolicyForTheClient(t *testing.T) {
+	w := newMeshWorld(t)
+	web, id := destination("").Host, "shop "+name("")
+	tls := model.TrafficPolicy{TLS: &model.ClientTLS{Mode: model.TLSSimple}}
+	endpointsAt := func(ip string) *model.ClusterEndpoints {
+		return &model.ClusterEndpoints{Destination: destination(""), Endpoints: []model.ClusterEndpoint{{Endpoint: model.Endpoint{AddrPort: netip.MustParseAddrPort(ip + ":80"), Ready: true}}}}
+	}
+	w.change(func(tx *store.Tx) {
+		w.put(tx, "inbound", "shop", &model.Inbound{})
+		w.put(tx, "mesh hosts", "shop", []*model.MeshHost{{Host: web, Namespace: "shop", Ports: []model.MeshPort{{Port: 80, Protocol: model.ProtocolHTTP}}}})
+		w.put(tx, "clusters", id, &model.Cluster{Destination: destination(""), ByDNS: true})
+		w.put(tx, "clusters", id+" for app=web", &model.Cluster{Destination: destination(""), ByDNS: true, Policy: tls})
+		w.put(tx, "endpoints", id, endpointsAt("10.0.0.1"))
+		w.put(tx, "endpoints", id+" for app=web", endpointsAt("10.0.0.2"))
+	})
+	secure := func(r *discoveryv3.DeltaDiscoveryResponse) bool {
+		for _, one := range r.GetResources() {
+			c := &clusterv3.Cluster{}
+			if one.GetName() == name("") && one.GetResource().UnmarshalTo(c) == nil {
+				return c.GetTransportSocket() != nil
+			}
+		}
+		t.Error("no cluster")
+		return false
+	}
+	named, all := w.connect(), w.connect()
+	named.ask(clusters, name(""))
+	all.ask(clusters)
+	if secure(named.expect(clusters, name(""))) || secure(all.expect(clusters, resource.InboundPassthroughCluster, resource.PassthroughCluster, name(""))) {
+		t.Error("TLS though no policy asks for labels")
+	}
+	ends := w.connect()
+	ends.ask(endpoints, name(""))
+	before := ends.expect(endpoints, name("")).GetResources()[0].GetVersion()
+	w.change(func(tx *store.Tx) { w.put(tx, "for some", "shop "+web, true) })
+	if !secure(named.expect(clusters, name(""))) || !secure(all.expect(clusters, name(""))) {
+		t.Error("no TLS")
+	}
+	if ends.expect(endpoints, name("")).GetResources()[0].GetVersion() == before {
+		t.Error("the endpoints are those of others")
+	}
+	w.change(func(tx *store.Tx) { w.put(tx, "for some", "shop "+web, false) })
+	if secure(named.expect(clusters, name(""))) || secure(all.expect(clusters, name(""))) {
+		t.Error("still TLS")
+	}
 }

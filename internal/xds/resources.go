@@ -65,12 +65,15 @@ type fleetKey struct {
 
 // hostKey is a virtual host as it is: one that changes is another pointer.
 type hostKey struct {
-	namespace string // of the fleet
+	namespace string       // of the clients
+	labels    model.Labels // theirs; "" where no policy asks for them
 	host      *model.VirtualHost
 }
 
 // String names the host for explanations.
-func (k hostKey) String() string { return fmt.Sprintf("%s/%s@%p", k.namespace, k.host.Name, k.host) }
+func (k hostKey) String() string {
+	return fmt.Sprintf("%s/%s@%p for %s", k.namespace, k.host.Name, k.host, k.labels)
+}
 
 // hostBytes is a virtual host, marshalled; empty if nothing can be said of it.
 type hostBytes struct {
@@ -121,8 +124,11 @@ func (d definer) listeners() *derive.Query[fleetKey, []*Resource] {
 	})
 }
 
-func (d definer) clusters() *derive.Query[compose.ClusterKey, *Resource] {
-	return derive.Define(d.db, "xds/cluster", (*Resource).equal, func(r *derive.Reader, k compose.ClusterKey) *Resource {
+func (d definer) clusters() (q *derive.Query[compose.ClusterKey, *Resource]) {
+	q = derive.Define(d.db, "xds/cluster", (*Resource).equal, func(r *derive.Reader, k compose.ClusterKey) *Resource {
+		if shared := d.edge.Shared(r, k); shared != k {
+			return q.Get(r, shared)
+		}
 		c := d.edge.Clusters.Get(r, k)
 		if c == nil {
 			return nil
@@ -142,10 +148,14 @@ func (d definer) clusters() *derive.Query[compose.ClusterKey, *Resource] {
 		}
 		return out
 	})
+	return q
 }
 
-func (d definer) endpoints() *derive.Query[compose.ClusterKey, *Resource] {
-	return derive.Define(d.db, "xds/endpoints", (*Resource).equal, func(r *derive.Reader, k compose.ClusterKey) *Resource {
+func (d definer) endpoints() (q *derive.Query[compose.ClusterKey, *Resource]) {
+	q = derive.Define(d.db, "xds/endpoints", (*Resource).equal, func(r *derive.Reader, k compose.ClusterKey) *Resource {
+		if shared := d.edge.Shared(r, k); shared != k {
+			return q.Get(r, shared)
+		}
 		e := d.edge.Endpoints.Get(r, k)
 		if e == nil {
 			return nil
@@ -153,6 +163,7 @@ func (d definer) endpoints() *derive.Query[compose.ClusterKey, *Resource] {
 		name := resource.ClusterName(k.Destination)
 		return newResource(name, resource.EndpointType, resource.Marshal(resource.Endpoints(name, e)))
 	})
+	return q
 }
 
 func (d definer) tables() *derive.Query[compose.TableKey, *Resource] {
@@ -166,7 +177,7 @@ func (d definer) tables() *derive.Query[compose.TableKey, *Resource] {
 		sum := sha256.New()
 		sum.Write(resource.RouteTable(k.Name, nil)) // what all tables of this version of weft say
 		for _, h := range t.Hosts {
-			b := hosts.Get(r, hostKey{k.Fleet.Namespace, h})
+			b := hosts.Get(r, hostKey{k.Fleet.Namespace, k.Fleet.Labels, h})
 			if len(b.bytes) > 0 {
 				bodies = append(bodies, b.bytes)
 				sum.Write(b.sum[:])
@@ -180,7 +191,7 @@ func (d definer) tables() *derive.Query[compose.TableKey, *Resource] {
 func (d definer) hosts(name string) *derive.Query[hostKey, hostBytes] {
 	equal := func(a, b hostBytes) bool { return a.sum == b.sum }
 	return derive.Define(d.db, name, equal, func(r *derive.Reader, k hostKey) hostBytes {
-		h, problems := resource.VirtualHost(k.host, d.policy(r, k.namespace))
+		h, problems := resource.VirtualHost(k.host, d.policy(r, k.namespace, k.labels))
 		report(r, problems)
 		if h == nil {
 			return hostBytes{}
@@ -190,10 +201,10 @@ func (d definer) hosts(name string) *derive.Query[hostKey, hostBytes] {
 	})
 }
 
-// policy gives what holds for a destination in the eyes of the clients of a namespace.
-func (d definer) policy(r *derive.Reader, namespace string) resource.Policies {
+// policy gives what holds for a destination in the eyes of some clients.
+func (d definer) policy(r *derive.Reader, namespace string, labels model.Labels) resource.Policies {
 	return func(to model.Destination) *model.TrafficPolicy {
-		c := d.edge.Clusters.Get(r, compose.ClusterKey{From: namespace, Destination: to})
+		c := d.edge.Clusters.Get(r, d.edge.Shared(r, compose.ClusterKey{From: namespace, Destination: to, Labels: labels}))
 		if c == nil {
 			return nil
 		}

@@ -66,6 +66,7 @@ func start(w *world, t testing.TB, ro resource.Options, edit ...func(*Options)) 
 		Clusters:    define[compose.ClusterKey, *model.Cluster](w, "clusters", clusterID),
 		ClusterKeys: define[model.Fleet, []compose.ClusterKey](w, "keys", func(f model.Fleet) string { return f.String() }),
 		Endpoints:   define[compose.ClusterKey, *model.ClusterEndpoints](w, "endpoints", clusterID),
+		ForSome:     define[compose.ClientsOf, bool](w, "for some", func(k compose.ClientsOf) string { return k.Namespace + " " + k.Host }),
 		Secrets:     define[model.ObjectName, *model.Secret](w, "secrets", func(n model.ObjectName) string { return n.String() }),
 		SecretNames: define[model.Fleet, []model.ObjectName](w, "names", func(f model.Fleet) string { return f.String() }),
 	}
@@ -96,7 +97,11 @@ func start(w *world, t testing.TB, ro resource.Options, edit ...func(*Options)) 
 }
 
 func clusterID(k compose.ClusterKey) string {
-	return k.From + " " + resource.ClusterName(k.Destination)
+	id := k.From + " " + resource.ClusterName(k.Destination)
+	if k.Labels != "" {
+		id += " for " + string(k.Labels)
+	}
+	return id
 }
 
 func define[K comparable, V any](w *world, name string, id func(K) string) *derive.Query[K, V] {
