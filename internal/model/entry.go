@@ -50,9 +50,7 @@ type EntryEndpoint struct {
 	Host           string     // DNS name, in lower case; "" if it has an Addr
 	Ports          []EntryTarget
 	Labels         Labels
-	ServiceAccount string
-	Network        string
-	Locality       string // "region/zone/subzone", as far as it is said
+	ServiceAccount string // in the namespace of who declares it
 	Weight         uint32 // its share; 0: as if it were 1
 	Origin         Origin
 }

@@ -86,9 +86,6 @@ type LoadBalancer struct {
 	MinRing uint64        // smallest ring; 0: the default of 1024
 	Table   uint64        // size of Maglev's table, a prime; 0: the default of 65537
 	Warmup  time.Duration // a new endpoint gets its full share after this; 0: at once
-
-	// Locality: nil is the default (prefer near endpoints where outliers are detected).
-	Locality *LocalityLB
 }
 
 // HashOn is what of a request is hashed: exactly one field is set.
@@ -104,16 +101,6 @@ type HashCookie struct {
 	Name, Path string
 	TTL        *time.Duration
 }
-
-// LocalityLB is whether near endpoints are preferred, and what happens when they fail.
-type LocalityLB struct {
-	Off      bool
-	Failover []LocalityFailover
-	Priority []string // labels of an endpoint, the more of which equal the client's the nearer it is (failoverPriority)
-}
-
-// LocalityFailover sends what leaves a region to another.
-type LocalityFailover struct{ From, To string }
 
 // Connections limits what a client opens. 0 is not limited.
 type Connections struct {

@@ -217,7 +217,9 @@ func lowerWorkloadEntry(e *networkingv1.WorkloadEntry, say func(finding.Finding)
 // endpoint reads a WorkloadEntry, or an endpoint of a ServiceEntry, which is declared alike. more are the object's own labels, which count where
 // both have one. names says that it may be a DNS name.
 func (s spot) endpoint(in *networking.WorkloadEntry, more map[string]string, names bool) (out model.EntryEndpoint, ok bool) {
-	out = model.EntryEndpoint{ServiceAccount: in.GetServiceAccount(), Network: in.GetNetwork(), Locality: in.GetLocality(), Weight: in.GetWeight(), Origin: s.where}
+	out = model.EntryEndpoint{ServiceAccount: in.GetServiceAccount(), Weight: in.GetWeight(), Origin: s.where}
+	s.in("network").unsupported(in.GetNetwork() != "")
+	s.in("locality").unsupported(in.GetLocality() != "")
 	at, address := s.in("address"), in.GetAddress()
 	addr, err := netip.ParseAddr(address)
 	switch {

@@ -209,9 +209,9 @@ func TestFindingsOfOtherObjects(t *testing.T) {
 			"error spec.trafficPolicy.loadBalancer.warmup.duration (missing-field)", "warning spec.trafficPolicy.loadBalancer.zoneAwareLbSetting (unsupported)"}},
 		{"warming up in a way", lb + "{warmup: {duration: 1s, minimumPercent: 5, aggression: 1}}}}", true, []string{
 			"warning spec.trafficPolicy.loadBalancer.warmup.aggression (unsupported)", "warning spec.trafficPolicy.loadBalancer.warmup.minimumPercent (unsupported)"}},
-		{"localities", lb + "{localityLbSetting: {distribute: [{from: a, to: {b: 100}}], failover: [{from: a, to: a}, {from: a/b, to: c}]}}}}", true, []string{
-			"error spec.trafficPolicy.loadBalancer.localityLbSetting.failover[0] (invalid-value)", "error spec.trafficPolicy.loadBalancer.localityLbSetting.failover[1] (invalid-value)",
-			"warning spec.trafficPolicy.loadBalancer.localityLbSetting.distribute (unsupported)"}},
+		{"localities", lb + "{localityLbSetting: {enabled: true, distribute: [{from: a, to: {b: 100}}], failover: [{from: a, to: b}], failoverPriority: [topology.kubernetes.io/zone]}}}}", true, []string{
+			"warning spec.trafficPolicy.loadBalancer.localityLbSetting.distribute (unsupported)", "warning spec.trafficPolicy.loadBalancer.localityLbSetting.enabled (unsupported)",
+			"warning spec.trafficPolicy.loadBalancer.localityLbSetting.failover (unsupported)", "warning spec.trafficPolicy.loadBalancer.localityLbSetting.failoverPriority (unsupported)"}},
 		{"numbers of connections", pool + "{tcp: {maxConnections: -1, connectTimeout: 1us, maxConnectionDuration: 0s, idleTimeout: 0s, tcpKeepalive: {time: -1s}}, http: {http1MaxPendingRequests: -1, http2MaxRequests: -1, maxRequestsPerConnection: -1, maxRetries: -1}}}}", true, []string{
 			"error spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests (invalid-value)", "error spec.trafficPolicy.connectionPool.http.http2MaxRequests (invalid-value)",
 			"error spec.trafficPolicy.connectionPool.http.maxRequestsPerConnection (invalid-value)", "error spec.trafficPolicy.connectionPool.http.maxRetries (invalid-value)",
@@ -228,7 +228,8 @@ func TestFindingsOfOtherObjects(t *testing.T) {
 			"warning spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes (unsupported)"}},
 		{"files for TLS", dr + "{host: a, trafficPolicy: {tls: {mode: MUTUAL, clientCertificate: /a, insecureSkipVerify: true, subjectAltNames: [a]}}}", true, []string{
 			"error spec.trafficPolicy.tls (unsupported)", "error spec.trafficPolicy.tls.credentialName (missing-field)", "error spec.trafficPolicy.tls.insecureSkipVerify (conflicting-fields)"}},
-		{"files and a credential", dr + "{host: a, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /a, credentialName: b}}}", true, []string{"error spec.trafficPolicy.tls (conflicting-fields)"}},
+		{"files and a credential", dr + "{host: a, trafficPolicy: {tls: {mode: SIMPLE, caCertificates: /a, credentialName: b}}}", true, []string{
+			"error spec.trafficPolicy.tls (conflicting-fields)", "warning spec.trafficPolicy.tls.credentialName (unsupported)"}},
 
 		{"a ServiceEntry of nothing", se + "{resolution: STATIC}", false, []string{"error spec.hosts (missing-field)"}},
 		{"a ServiceEntry of everything", se + "{resolution: DNS, hosts: ['*', a..b]}", false, []string{"error spec.hosts[0] (invalid-host)", "error spec.hosts[1] (invalid-host)"}},
@@ -242,7 +243,10 @@ func TestFindingsOfOtherObjects(t *testing.T) {
 		{"endpoints that are not wanted", se + "{hosts: [a.example], endpoints: [{address: 10.0.0.1}]}", true, []string{"error spec.endpoints (conflicting-fields)"}},
 		{"endpoints declared and selected", se + "{resolution: STATIC, hosts: [a.example], endpoints: [{address: 10.0.0.1}], workloadSelector: {}}", true, []string{
 			"error spec.endpoints (conflicting-fields)", "warning spec.workloadSelector (no-effect)"}},
-		{"a WorkloadEntry nowhere", we + "{network: a}", false, []string{"error spec.address (missing-field)"}},
+		{"where endpoints are", se + "{resolution: STATIC, hosts: [a.example], endpoints: [{address: 10.0.0.1, locality: a/b/c, network: other}]}", true, []string{
+			"warning spec.endpoints[0].locality (unsupported)", "warning spec.endpoints[0].network (unsupported)"}},
+		{"where a WorkloadEntry is", we + "{address: 10.0.0.1, locality: a/b/c, network: other}", true, []string{"warning spec.locality (unsupported)", "warning spec.network (unsupported)"}},
+		{"a WorkloadEntry nowhere", we + "{weight: 1}", false, []string{"error spec.address (missing-field)"}},
 		{"a WorkloadEntry at what is no address", we + "{address: 'a b'}", false, []string{"error spec.address (invalid-address)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -20,7 +20,7 @@ spec:
   trafficPolicy:
     loadBalancer:
       consistentHash: {httpCookie: {name: user, path: /, ttl: 0s}, maglev: {tableSize: 65537}}
-      localityLbSetting: {enabled: false, failover: [{from: us, to: eu}], failoverPriority: [topology.kubernetes.io/zone]}
+      localityLbSetting: {enabled: false}
       warmup: {duration: 30s}
     connectionPool:
       tcp: {maxConnections: 10, connectTimeout: 3s, maxConnectionDuration: 1h, idleTimeout: 5s, tcpKeepalive: {probes: 3, time: 7200s, interval: 75s}}
@@ -35,13 +35,12 @@ spec:
   subsets:
   - {name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: LEAST_REQUEST}, portLevelSettings: [{port: {number: 80}, connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}]}}
   - {name: all}`)
-	w.wantNoFindings()
+	w.wantNoMoreThan("warning DestinationRule shop/web spec.trafficPolicy.tls.credentialName: only gateways are given the Secret: connections of sidecars that the rule is for are refused (unsupported)")
 	wantEqual(t, &model.DestinationPolicy{
 		Host: "web.shop.svc.cluster.local", Exported: []string{"b", "shop"},
 		Policy: model.TrafficPolicy{
 			LoadBalancer: &model.LoadBalancer{
 				Balance: model.Maglev, Table: 65537, Hash: []model.HashOn{{Cookie: &model.HashCookie{Name: "user", Path: "/", TTL: ptr(time.Duration(0))}}}, Warmup: 30 * time.Second,
-				Locality: &model.LocalityLB{Off: true, Failover: []model.LocalityFailover{{From: "us", To: "eu"}}, Priority: []string{"topology.kubernetes.io/zone"}},
 			},
 			Connections: &model.Connections{
 				Max: 10, ConnectTimeout: 3 * time.Second, MaxLifetime: time.Hour, Idle: 6 * time.Second, KeepaliveTime: 2 * time.Hour, KeepaliveEvery: 75 * time.Second, KeepaliveCount: 3,
@@ -187,13 +186,13 @@ spec:
   ports: [{number: 443, name: tls, protocol: https, targetPort: 8443}]
   location: MESH_INTERNAL
   resolution: DNS
-  endpoints: [{address: a.example.org, ports: {tls: 9443}, labels: {v: "1"}, locality: us/a, weight: 3, network: net, serviceAccount: sa}, {address: "2001:db8::1"}]
+  endpoints: [{address: a.example.org, ports: {tls: 9443}, labels: {v: "1"}, weight: 3, serviceAccount: sa}, {address: "2001:db8::1"}]
   subjectAltNames: [spiffe://x]
   exportTo: [.]
 ---
 kind: WorkloadEntry
 metadata: {namespace: shop, name: vm-2, labels: {app: web}}
-spec: {address: 192.0.2.2, labels: {app: other, version: v1}, ports: {http: 8080, admin: 9}, serviceAccount: web, weight: 5, locality: eu/b/c, network: net}
+spec: {address: 192.0.2.2, labels: {app: other, version: v1}, ports: {http: 8080, admin: 9}, serviceAccount: web, weight: 5}
 ---
 kind: WorkloadEntry
 metadata: {namespace: shop, name: vm-1}
@@ -210,7 +209,7 @@ spec: {address: 192.0.2.3, labels: {app: web}}`)
 		Hosts: []string{"api.example.org", "*.more.example.org"}, Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::/64")},
 		Ports: []model.EntryPort{{Name: "tls", Port: 443, Target: 8443, Protocol: "HTTPS", Origin: at("ServiceEntry", "api", "spec.ports[0]")}}, Resolution: model.ResolveDNS,
 		Endpoints: []model.EntryEndpoint{
-			{Host: "a.example.org", Ports: []model.EntryTarget{{Name: "tls", Port: 9443}}, Labels: "v=1", Locality: "us/a", Weight: 3, Network: "net", ServiceAccount: "sa", Origin: at("ServiceEntry", "api", "spec.endpoints[0]")},
+			{Host: "a.example.org", Ports: []model.EntryTarget{{Name: "tls", Port: 9443}}, Labels: "v=1", Weight: 3, ServiceAccount: "sa", Origin: at("ServiceEntry", "api", "spec.endpoints[0]")},
 			{Addr: netip.MustParseAddr("2001:db8::1"), Origin: at("ServiceEntry", "api", "spec.endpoints[1]")},
 		},
 		SANs: []string{"spiffe://x"}, Exported: []string{"shop"}, Seniority: model.Seniority{Kind: "ServiceEntry", Name: model.ObjectName(shop("api"))}, Origin: at("ServiceEntry", "api", ""),
@@ -222,7 +221,7 @@ spec: {address: 192.0.2.3, labels: {app: web}}`)
 	wantEqual(t, []*model.EntryEndpoint{
 		{Name: model.ObjectName(shop("vm-1")), Host: "vm.example.org", Labels: "app=web", Origin: at("WorkloadEntry", "vm-1", "")},
 		{Name: model.ObjectName(shop("vm-2")), Addr: netip.MustParseAddr("192.0.2.2"), Ports: []model.EntryTarget{{Name: "admin", Port: 9}, {Name: "http", Port: 8080}},
-			Labels: "app=web,version=v1", ServiceAccount: "web", Weight: 5, Locality: "eu/b/c", Network: "net", Origin: at("WorkloadEntry", "vm-2", "")},
+			Labels: "app=web,version=v1", ServiceAccount: "web", Weight: 5, Origin: at("WorkloadEntry", "vm-2", "")},
 	}, ask(w, func(r *derive.Reader) []*model.EntryEndpoint {
 		return w.lowered.WorkloadEndpoints(r, "shop", "app=web")
 	}))

@@ -35,7 +35,7 @@ func (s spot) loadBalancer(in *networking.LoadBalancerSettings) *model.LoadBalan
 	case in.WarmupDurationSecs != nil: //nolint:staticcheck // deprecated, and still in use
 		out.Warmup = s.in("warmupDurationSecs").duration(in.WarmupDurationSecs) //nolint:staticcheck // as above
 	}
-	out.Locality = s.in("localityLbSetting").locality(in.LocalityLbSetting)
+	s.in("localityLbSetting").locality(in.LocalityLbSetting)
 	s.in("zoneAwareLbSetting").unsupported(in.ZoneAwareLbSetting != nil)
 	return out
 }
@@ -92,20 +92,12 @@ func (s spot) consistentHash(in *networking.LoadBalancerSettings_ConsistentHashL
 	out.Hash = []model.HashOn{on}
 }
 
-func (s spot) locality(in *networking.LocalityLoadBalancerSetting) *model.LocalityLB {
-	if in == nil {
-		return nil
-	}
-	out := &model.LocalityLB{Off: in.Enabled != nil && !in.Enabled.Value, Priority: in.FailoverPriority}
-	s.in("distribute").unsupported(len(in.Distribute) > 0)
-	for i, f := range in.Failover {
-		if f.GetFrom() == f.GetTo() || strings.ContainsAny(f.GetFrom()+f.GetTo(), "/*") {
-			s.at("failover", i).errorf(codeValue, "from %q to %q does not lead from one region to another; it is left out", f.GetFrom(), f.GetTo())
-			continue
-		}
-		out.Failover = append(out.Failover, model.LocalityFailover{From: f.From, To: f.To})
-	}
-	return out
+// locality says what there is not: near endpoints are never preferred, so that only turning it off is obeyed.
+func (s spot) locality(in *networking.LocalityLoadBalancerSetting) {
+	s.in("enabled").unsupported(in.GetEnabled().GetValue())
+	s.in("distribute").unsupported(len(in.GetDistribute()) > 0)
+	s.in("failover").unsupported(len(in.GetFailover()) > 0)
+	s.in("failoverPriority").unsupported(len(in.GetFailoverPriority()) > 0)
 }
 
 func (s spot) connectionPool(in *networking.ConnectionPoolSettings) *model.Connections {
@@ -226,6 +218,7 @@ func (s spot) clientTLS(in *networking.ClientTLSSettings) *model.ClientTLS {
 	if in.CredentialName != "" {
 		if n, ok := secretName(in.CredentialName, s.in("credentialName")); ok {
 			out.Credential = &n
+			s.in("credentialName").warnf(codeUnsupported, "only gateways are given the Secret: connections of sidecars that the rule is for are refused")
 		}
 	}
 	if out.Mode == model.TLSMutual && out.Credential == nil {
