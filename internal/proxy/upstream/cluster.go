@@ -122,7 +122,7 @@ func (c *Cluster) update(cfg *config, a *assignment) {
 			c.names = newNames(c)
 		}
 		a = c.names.follow(cfg)
-		if a == nil { // some names are not looked up yet: what was goes on
+		if a == nil { // nothing is looked up yet: what was goes on
 			a = c.assignment
 		}
 	case cfg.kind == originalDst:

@@ -68,7 +68,7 @@ type follow struct {
 
 func newNames(c *Cluster) *names { return &names{cluster: c, follows: map[string]*follow{}} }
 
-// follow begins with names that are new and lets go of those that are not wanted any more. It gives the assignment if all names were tried, or nil.
+// follow begins with names that are new and lets go of those that are not wanted any more. It gives what resolved gives.
 func (n *names) follow(cfg *config) *assignment {
 	wanted := map[string]bool{}
 	for i := range cfg.declared.localities {
@@ -161,8 +161,10 @@ func (n *names) take(ctx context.Context, f *follow, found []netip.Addr, err err
 	}
 }
 
-// resolved is the assignment that the names stand for now; nil if one was not tried yet.
+// resolved is the assignment that the names stand for now. A name that was not tried yet holds up the others only as long as they stand for nothing: then
+// it is nil.
 func (n *names) resolved(cfg *config) *assignment {
+	untried := false
 	out := *cfg.declared
 	out.localities = slices.Clone(out.localities)
 	for i := range out.localities {
@@ -176,7 +178,8 @@ func (n *names) resolved(cfg *config) *assignment {
 			}
 			f := n.follows[d.address.host]
 			if f == nil || !f.tried {
-				return nil
+				untried = true
+				continue
 			}
 			if d.attrs.hostname == "" {
 				d.attrs.hostname = d.address.host
@@ -193,6 +196,9 @@ func (n *names) resolved(cfg *config) *assignment {
 				l.endpoints = append(l.endpoints, one)
 			}
 		}
+	}
+	if untried && out.len() == 0 {
+		return nil
 	}
 	return &out
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
 	"github.com/weftmesh/weft/internal/proxy/message"
 )
@@ -94,6 +95,67 @@ func TestStrictDNS(t *testing.T) {
 		if c.hosts.Load().endpoints[0].Hostname() != "name.test" {
 			t.Error("the name is not the endpoint's hostname")
 		}
+	})
+}
+
+// silent is a zone in which some names get no answer.
+type silent struct {
+	*zone
+	name string
+}
+
+func (s silent) Lookup(ctx context.Context, network, name string) ([]netip.Addr, time.Duration, error) {
+	if name == s.name {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
+	}
+	return s.zone.Lookup(ctx, network, name)
+}
+
+// Each name of a cluster has its own port, weight and addresses; a name that nobody answers for does not hold up the others.
+func TestStrictDNSOfSeveralNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		z := &zone{}
+		z.set("ip us.test", "10.0.0.1", "10.0.0.2")
+		z.set("ip uk.test", "10.0.0.3")
+		s := newSet(t, Options{Resolver: silent{z, "never.test"}})
+		cluster := func(names ...string) *clusterv3.Cluster {
+			c := parse(t, &clusterv3.Cluster{}, `{"name": "c", "type": "STRICT_DNS", "dns_lookup_family": "ALL", "load_assignment": {"cluster_name": "c"}}`)
+			l := &endpointv3.LocalityLbEndpoints{}
+			for i, name := range names {
+				l.LbEndpoints = append(l.LbEndpoints, lbEndpoint(t, member{addr: name, port: 8080 + i, weight: 1 + i}))
+			}
+			c.LoadAssignment.Endpoints = []*endpointv3.LocalityLbEndpoints{l}
+			return c
+		}
+		if err := s.UpdateCluster(cluster("us.test", "192.0.2.1", "uk.test", "never.test", "fails.test")); err != nil {
+			t.Fatal(err)
+		}
+		c := s.Get("c")
+		<-c.Ready()
+		synctest.Wait()
+		expect := func(want ...string) {
+			t.Helper()
+			var got []string
+			for _, e := range c.hosts.Load().endpoints {
+				got = append(got, fmt.Sprintf("%s*%d", e.Address(), e.attrs.Load().weight))
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		}
+		expect("10.0.0.1:8080*1", "10.0.0.2:8080*1", "10.0.0.3:8082*3", "192.0.2.1:8081*2")
+		if err := s.UpdateCluster(cluster("never.test")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		expect("10.0.0.1:8080*1", "10.0.0.2:8080*1", "10.0.0.3:8082*3", "192.0.2.1:8081*2")
+		if err := s.UpdateCluster(cluster("never.test", "uk.test")); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		expect("10.0.0.3:8081*2")
 	})
 }
 
