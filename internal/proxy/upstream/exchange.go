@@ -312,18 +312,15 @@ func (x *exchange) SetWriteDeadline(t time.Time) error {
 
 // repeatable tells whether an error before the first of the response says that the endpoint closed the connection while it was idle.
 //
-// Where the protocol or the kernel is sure that nothing of the request was seen it says so. A reset is what an endpoint's kernel answers with when
-// the connection was closed before the request was read, so that goes for any method. An end in good order may also be that of a server that
-// read the request and died of it: then the request goes again only if its method is idempotent (RFC 9110, section 9.2.2).
+// Where the protocol or the kernel is sure that nothing of the request was seen it says so. Else the server may have read the request and acted on it,
+// whether the connection ended in good order or was reset: then the request goes again only if its method is idempotent (RFC 9110, section 9.2.2).
 func (x *exchange) repeatable(err error) bool {
 	switch {
 	case unprocessed(err):
 		return true
 	case x.on1 == nil:
 		return false
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return true
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		switch x.req.Method {
 		case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
 			return true

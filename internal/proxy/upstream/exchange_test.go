@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,7 +95,8 @@ func TestKeepAlive(t *testing.T) {
 	}
 }
 
-// An endpoint that closes idle connections whenever it likes never costs a request.
+// An endpoint that closes idle connections whenever it likes never costs a request that may be sent twice. A POST it costs only if its kernel had taken
+// it when the connection was closed: then nobody can tell whether it was read.
 func TestIdleCloseCostsNothing(t *testing.T) {
 	total := 10000
 	if testing.Short() {
@@ -103,7 +105,7 @@ func TestIdleCloseCostsNothing(t *testing.T) {
 	s := newSet(t, Options{})
 	c := mustUpdate(t, s, edsCluster(t, ``), assignmentOf(t, raw(t, hasty)))
 	var wg sync.WaitGroup
-	var left, failed atomic.Int64
+	var left, failed, unknown atomic.Int64
 	left.Store(int64(total))
 	for range 8 {
 		wg.Go(func() {
@@ -111,9 +113,13 @@ func TestIdleCloseCostsNothing(t *testing.T) {
 				method, body, length := "GET", []byte(nil), message.NoBody
 				if i%2 == 1 {
 					body = []byte(strconv.Itoa(i))
-					method, length = "POST", int64(len(body))
+					method, length = []string{"POST", "PUT"}[i/2%2], int64(len(body))
 				}
 				status, got, err := ask(t.Context(), c, method, body, length, &PickContext{})
+				if method == "POST" && errors.Is(err, syscall.ECONNRESET) {
+					unknown.Add(1)
+					continue
+				}
 				if err != nil || status != 200 || !bytes.Equal(got, body) {
 					if failed.Add(1) < 5 {
 						t.Errorf("%s: %d %q, %v", method, status, got, err)
@@ -126,8 +132,8 @@ func TestIdleCloseCostsNothing(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d requests, %d failed, %d connections, %d begun again, %d found closed", total, failed.Load(), stat(c, "upstream_cx_total"),
-		stat(c, "upstream_rq_replayed"), stat(c, "upstream_cx_destroy_remote_idle"))
+	t.Logf("%d requests, %d failed, %d may have been read, %d connections, %d begun again, %d found closed", total, failed.Load(), unknown.Load(),
+		stat(c, "upstream_cx_total"), stat(c, "upstream_rq_replayed"), stat(c, "upstream_cx_destroy_remote_idle"))
 	if stat(c, "upstream_rq_replayed") == 0 {
 		t.Error("no request met a closed connection: the test shows nothing")
 	}

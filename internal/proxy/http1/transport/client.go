@@ -35,7 +35,7 @@ var errBusy = errors.New("http1: the connection is not free for another exchange
 // it is by ReadHead, which also finds out, without a system call more than it needs anyway, whether the server closed the connection meanwhile.
 //
 // The stream's errors are a [message.Error] with Unprocessed set where it is certain that the server did not see the request: it had closed the
-// connection, or nothing of the request was acknowledged by its kernel.
+// connection, or it ended the connection in good order and its kernel had acknowledged nothing of the request.
 func (c *Client) Start(req *message.Request, length int64) (message.ClientStream, error) {
 	if !c.Reusable() {
 		return nil, &message.Error{Reason: message.Refused, Unprocessed: true, Text: errBusy.Error()}

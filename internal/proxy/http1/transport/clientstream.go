@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/weftmesh/weft/internal/proxy/http1"
@@ -131,7 +133,9 @@ func (x *clientStream) lost(err error) error {
 	if x.in.n > x.in.r || x.headed { // a reset is told only where nothing of the response came: it means something else then
 		return io.ErrUnexpectedEOF
 	}
-	if err == errStale || c.wire.unseen(x.out.sent) {
+	// What was not acknowledged before a reset may have been read all the same: the kernel does not look at what the reset acknowledges.
+	reset := errors.Is(err, syscall.ECONNRESET) || c.wire.reset.Load()
+	if err == errStale || x.out.sent == 0 || !reset && c.wire.unseen(x.out.sent) {
 		return &message.Error{Reason: message.Refused, Unprocessed: true, Text: "http1: the server closed the connection while it was idle"}
 	}
 	if err == io.EOF {

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"syscall"
 
 	"github.com/weftmesh/weft/internal/proxy/http1"
 	"github.com/weftmesh/weft/internal/proxy/message"
@@ -64,6 +65,9 @@ func (o *sender) reset() {
 func (o *sender) fail(err error) error {
 	if err != nil && o.err == nil {
 		o.err = err
+		if errors.Is(err, syscall.ECONNRESET) {
+			o.w.reset.Store(true)
+		}
 	}
 	return err
 }

@@ -28,6 +28,7 @@ type wire struct {
 	writeBy time.Time
 	// A handler set a deadline.
 	readSet, writeSet atomic.Bool
+	reset             atomic.Bool // a write found that the other side had reset the connection; the next read says only that it ended
 
 	// What the functions below are given and leave, and they themselves: made once, so that a call costs no memory.
 	onReadable func(fd uintptr) bool
@@ -318,7 +319,7 @@ func (w *wire) spoke() bool {
 	return n > 0 || !isTimeout(err)
 }
 
-// unseen tells whether it is certain that the other side saw nothing of the last sent bytes.
+// unseen tells whether it is certain that the other side saw nothing of the last sent bytes, of a connection that was not reset.
 func (w *wire) unseen(sent int) bool {
 	if sent == 0 {
 		return true
