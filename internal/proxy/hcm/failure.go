@@ -26,7 +26,7 @@ func (x *exchange) notStarted(err error) failure {
 		return failure{503, message.NoHealthyUpstream, "no_healthy_upstream", "no healthy upstream", 0}
 	case errors.Is(err, upstream.ErrOverflow):
 		x.resp.Fields.Set("x-envoy-overloaded", "true")
-		return failure{503, message.UpstreamOverflow, "upstream_reset_before_response_started{overflow}", resetText + "overflow", route.On5xx | route.OnGatewayError}
+		return failure{503, message.UpstreamOverflow, "upstream_reset_before_response_started{overflow}", resetText + "overflow", 0}
 	case errors.Is(err, upstream.ErrDropped):
 		return failure{503, message.UpstreamOverflow, "drop_overload", "drop overload", 0}
 	case errors.Is(err, upstream.ErrConnect):
