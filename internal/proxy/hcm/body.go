@@ -91,6 +91,25 @@ func (b *body) pause() {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.leave()
+}
+
+// rewind is pause if another attempt can be given the whole body; else it does nothing and is false.
+func (b *body) rewind() bool {
+	if !b.running {
+		return true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.keeping || b.failed != nil {
+		return false
+	}
+	b.leave()
+	return true
+}
+
+// leave is pause with b.mu held.
+func (b *body) leave() {
 	to := b.to
 	b.to = nil
 	if b.using == nil {
@@ -150,21 +169,11 @@ func (b *body) target(failed message.ClientStream) message.ClientStream {
 	return b.to
 }
 
-// send runs f on the stream of the current attempt, if there is one. What f sends was kept before, so an attempt that begins meanwhile has it.
-func (b *body) send(f func(message.ClientStream) error) (to message.ClientStream, err error) {
-	b.mu.Lock()
-	to = b.to
-	b.using = to
-	b.mu.Unlock()
-	if to == nil {
-		return nil, nil
-	}
-	err = f(to)
-	b.mu.Lock()
-	b.using = nil
-	b.changed.Broadcast()
-	b.mu.Unlock()
-	return to, err
+// send runs f on a stream that is in use, and notes that it is no more.
+func (b *body) send(to message.ClientStream, f func(message.ClientStream) error) error {
+	err := f(to)
+	b.release()
+	return err
 }
 
 // carry reads the request's body to its end.
@@ -215,17 +224,27 @@ func (b *body) piece(page []byte) (failed message.ClientStream, end bool) {
 	if len(b.kept)+n <= keepBytes {
 		b.kept = append(b.kept, page[:n]...)
 	} else {
+		for b.to == nil && !b.stopped {
+			b.changed.Wait() // the next attempt gets what was kept, and then this
+		}
 		b.keeping, b.moved = false, true
 	}
 	if err == io.EOF {
 		b.finished()
+	}
+	to := b.to // an attempt that begins from here on has what is kept
+	if err == nil || err == io.EOF {
+		b.using = to
 	}
 	b.mu.Unlock()
 	if err != nil && err != io.EOF {
 		b.lost(err)
 		return nil, true
 	}
-	to, failure := b.send(func(to message.ClientStream) error {
+	if to == nil {
+		return nil, false
+	}
+	failure := b.send(to, func(to message.ClientStream) error {
 		if d := b.x.times.idle; d > 0 {
 			_ = to.SetWriteDeadline(time.Now().Add(d))
 		}
@@ -264,8 +283,13 @@ func (b *body) rest() {
 	x := b.x
 	b.mu.Lock()
 	b.moved = true
+	to := b.to
+	b.using = to
 	b.mu.Unlock()
-	to, failure := b.send(func(to message.ClientStream) error {
+	if to == nil {
+		return
+	}
+	failure := b.send(to, func(to message.ClientStream) error {
 		n, readErr, writeErr := http1.Copy(to, x.stream, x.times.idle)
 		b.mu.Lock()
 		b.received += n

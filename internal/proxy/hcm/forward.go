@@ -102,6 +102,11 @@ func (x *exchange) attempts(f *route.Forward, length int64, inline bool) {
 			return
 		}
 		retrying = true
+		if cs != nil && !x.body.rewind() { // meanwhile more came than is kept
+			endRetry(false)
+			x.relay(f, cs, ep)
+			return
+		}
 		retries--
 		if cs != nil {
 			ep.Done(upstream.Result{Status: x.outcome()})
