@@ -189,8 +189,8 @@ func (g *Manager) limits(m *hcmv3.HttpConnectionManager) error {
 		headBytes = int(kb.GetValue()) << 10
 	}
 	fields := 100
-	if n := common.GetMaxHeadersCount(); n != nil {
-		fields = int(n.GetValue())
+	if n := common.GetMaxHeadersCount().GetValue(); n > 0 {
+		fields = int(n)
 	}
 	g.edge.maxFields = fields
 	g.edge.underscores = common.GetHeadersWithUnderscoresAction()

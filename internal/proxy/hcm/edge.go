@@ -85,6 +85,9 @@ func (s *seen) note(at *int, i int) {
 func (x *exchange) prepare() (status int, details string) {
 	c, e, req := x.c, &x.m.edge, x.info.Request
 	f := &req.Fields
+	if f.Len() > e.maxFields { // over HTTP/1 the transport has counted them
+		return 431, "too_many_headers"
+	}
 	found := seen{-1, -1, -1, -1, -1, false}
 	strip := false
 	for i, h := range f.All() {

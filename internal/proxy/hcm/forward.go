@@ -20,6 +20,9 @@ func (x *exchange) forward(f *route.Forward) {
 	}
 	x.pick.Downstream, x.pick.Source, x.pick.Local, x.pick.Destination = req.Version, x.info.Client, x.c.Local, x.c.Local
 	x.directed()
+	if at, ok := x.cluster.OriginalDestination(req); ok {
+		x.pick.Destination = at
+	}
 	x.pick.Introduce = x.m.introduce
 	if f.HighPriority {
 		x.pick.Priority = upstream.High

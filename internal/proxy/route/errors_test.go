@@ -41,6 +41,8 @@ func TestErrors(t *testing.T) {
 		{route(`"prefix":"/"`, `"route":{"cluster":"c","hash_policy":[{}]}`), "virtual_hosts[0].routes[1].route.hash_policy[0].policy_specifier: "},
 		{route(`"prefix":"/"`, `"route":{"cluster":"c","retry_policy":{"retry_host_predicate":[{"name":"envoy.retry_host_predicates.omit_canary_hosts"}]}}`),
 			"virtual_hosts[0].routes[1].route.retry_policy.retry_host_predicate[0].name: "},
+		{route(`"prefix":"/"`, `"route":{"cluster":"c","retry_policy":{"per_try_idle_timeout":"1s"}}`),
+			"virtual_hosts[0].routes[1].route.retry_policy.per_try_idle_timeout: this proxy does not know it"},
 		{route(`"prefix":"/"`, `"direct_response":{"status":99}`), "virtual_hosts[0].routes[1].direct_response.status: 99 is no final status"},
 		{route(`"prefix":"/"`, `"direct_response":{"status":200,"body":{"filename":"/etc/shadow"}}`), "virtual_hosts[0].routes[1].direct_response.body: "},
 		{route(`"prefix":"/"`, `"direct_response":{"status":200,"body":{"inline_string":"`+long+`"}}`), "virtual_hosts[0].routes[1].direct_response.body: it has 17408 bytes"},

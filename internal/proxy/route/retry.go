@@ -61,7 +61,7 @@ func ParseRetryOn(list string) RetryOn {
 func (on RetryOn) Has(reason RetryOn) bool { return on&reason != 0 }
 
 func newRetry(m *routev3.RetryPolicy) (*Retry, error) {
-	if err := field.Only(m, "retry_on", "num_retries", "per_try_timeout", "per_try_idle_timeout", "retry_host_predicate", "host_selection_retry_max_attempts",
+	if err := field.Only(m, "retry_on", "num_retries", "per_try_timeout", "retry_host_predicate", "host_selection_retry_max_attempts",
 		"retriable_status_codes", "retry_back_off", "retriable_headers", "retriable_request_headers", "retry_priority", "rate_limited_retry_back_off",
 		"refresh_cluster_on_retry"); err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func newRetry(m *routev3.RetryPolicy) (*Retry, error) {
 		r.HostAttempts = int(min(n, 1000))
 	}
 	var l limits
-	r.PerTry, r.PerTryIdle = l.read("per_try_timeout", m.GetPerTryTimeout()), l.read("per_try_idle_timeout", m.GetPerTryIdleTimeout())
+	r.PerTry = l.read("per_try_timeout", m.GetPerTryTimeout())
 	if b := m.GetRetryBackOff(); b != nil {
 		r.BackOff, r.MaxBackOff = l.read("retry_back_off.base_interval", b.GetBaseInterval()), l.read("retry_back_off.max_interval", b.GetMaxInterval())
 		if l.err == nil && (r.BackOff < time.Millisecond || b.GetMaxInterval() != nil && r.MaxBackOff < r.BackOff) {

@@ -115,8 +115,7 @@ type Retry struct {
 	On            RetryOn
 	Retries       int           // at most, beside the first attempt
 	PerTry        time.Duration // limit for one attempt; 0: none but the route's
-	PerTryIdle    time.Duration
-	Statuses      []int // for RetriableStatusCodes
+	Statuses      []int         // for RetriableStatusCodes
 	BackOff       time.Duration
 	MaxBackOff    time.Duration
 	PreviousHosts bool // another endpoint than those that failed, if one is found within HostAttempts choices
