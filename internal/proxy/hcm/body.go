@@ -65,8 +65,15 @@ func (b *body) start(to message.ClientStream, again bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if again && len(b.kept) > 0 {
+		at, _ := b.x.times.earliest()
+		if !at.IsZero() {
+			_ = to.SetWriteDeadline(at)
+		}
 		if _, err := to.Write(b.kept); err == nil && !b.complete {
 			_ = to.Flush()
+			if !at.IsZero() {
+				_ = to.SetWriteDeadline(time.Time{})
+			}
 		}
 	}
 	if again && b.complete {

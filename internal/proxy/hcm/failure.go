@@ -1,6 +1,7 @@
 package hcm
 
 import (
+	"context"
 	"errors"
 	"os"
 
@@ -57,7 +58,7 @@ func (x *exchange) broken(err error) failure {
 		return failure{}
 	}
 	const onReset = route.On5xx | route.OnGatewayError | route.OnReset
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 		switch _, why := x.deadline(); why {
 		case limitTry:
 			return failure{504, message.UpstreamRequestTimeout, "upstream_per_try_timeout", "upstream request timeout", onReset}

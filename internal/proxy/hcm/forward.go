@@ -167,15 +167,32 @@ func (x *exchange) endTry() {
 	x.times.try, x.times.quiet = time.Time{}, time.Time{}
 }
 
-// beginTry starts the clocks of an attempt and gives its deadline. The limit of a try counts from the request's last byte.
-func (x *exchange) beginTry(now time.Time, complete bool) time.Time {
+// beginTry starts the clock of an attempt and gives its deadline. The limit of a try counts from the request's last byte, or from the try's begin if that
+// comes later: to wait for a connection is a part of it.
+func (x *exchange) beginTry(complete bool) time.Time {
+	if x.body.running {
+		x.body.mu.Lock()
+		defer x.body.mu.Unlock()
+		complete = x.body.complete
+	}
+	if complete && x.times.perTry > 0 {
+		x.times.tryDone(time.Now())
+	}
+	at, _ := x.times.earliest()
+	return at
+}
+
+// awaitHead starts the clock of silence, for an attempt that has a stream, and gives its deadline.
+func (x *exchange) awaitHead(now time.Time, complete bool) time.Time {
 	if x.body.running {
 		x.body.mu.Lock()
 		defer x.body.mu.Unlock()
 		complete = x.body.complete
 	}
 	if complete {
-		x.times.tryDone(now)
+		if x.times.try.IsZero() { // the request came to its end meanwhile
+			x.times.tryDone(now)
+		}
 		x.times.quietFrom(now)
 	}
 	at, _ := x.times.earliest()
@@ -185,6 +202,8 @@ func (x *exchange) beginTry(now time.Time, complete bool) time.Time {
 // attempt sends the request to one endpoint and waits for the head of its response, which is then in x.resp. Without a stream, failure says why.
 func (x *exchange) attempt(f *route.Forward, length int64, inline bool) (message.ClientStream, *upstream.Endpoint, failure) {
 	req := x.info.Request
+	complete := length == message.NoBody || inline
+	x.pick.Until = x.beginTry(complete)
 	ep, err := x.cluster.Pick(x.c.ctx, &x.pick)
 	if err != nil {
 		return nil, nil, x.notStarted(err)
@@ -198,7 +217,8 @@ func (x *exchange) attempt(f *route.Forward, length int64, inline bool) (message
 	if err != nil {
 		return nil, ep, x.notStarted(err)
 	}
-	if at := x.beginTry(x.now(), length == message.NoBody || inline); !at.IsZero() {
+	at := x.awaitHead(x.now(), complete)
+	if !at.IsZero() {
 		_ = cs.SetReadDeadline(at)
 	}
 	x.live = cs
@@ -207,6 +227,9 @@ func (x *exchange) attempt(f *route.Forward, length int64, inline bool) (message
 	case inline:
 		// A request that could not be sent as a whole may have its answer all the same, and if not, reading it says so.
 		if len(x.page) > 0 {
+			if !at.IsZero() {
+				_ = cs.SetWriteDeadline(at)
+			}
 			_, err = cs.Write(x.page)
 		}
 		if err == nil {

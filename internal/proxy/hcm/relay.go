@@ -174,6 +174,7 @@ func (x *exchange) cutOff(err error) upstream.Failure {
 func (x *exchange) runTunnel(cs message.ClientStream, from http1.Reader) {
 	up := make(chan int64, 1)
 	_ = cs.SetReadDeadline(time.Time{})
+	_ = cs.SetWriteDeadline(time.Time{})
 	go func() {
 		var n int64
 		defer func() { up <- n }()

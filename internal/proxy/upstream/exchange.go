@@ -14,11 +14,11 @@ import (
 )
 
 // Start begins an exchange with the endpoint: it takes a connection from the pool, or makes one within the cluster's connect_timeout, and sends
-// the head. ctx bounds that, also when the exchange is begun again; what comes later is bounded by the stream's deadlines. req stays as it is until
+// the head. ctx and pc.Until bound that, also when the exchange is begun again; what comes later is bounded by the stream's deadlines. req stays as it is until
 // ReadHead has returned.
 //
 // The stream is to be closed, once, and [Endpoint.Done] to be told what came of it. Errors are [ErrOverflow], [ErrConnect] (that was told to
-// Done already), or the context's. An error with Unprocessed ([message.Error]) means that another try is safe.
+// Done already), the context's, or context.DeadlineExceeded for Until. An error with Unprocessed ([message.Error]) means that another try is safe.
 func (e *Endpoint) Start(ctx context.Context, req *message.Request, length int64, pc *PickContext) (message.ClientStream, error) {
 	c := e.cluster
 	if !take(&c.breakers[pc.Priority].requests, c.config.Load().limits[pc.Priority].requests) {

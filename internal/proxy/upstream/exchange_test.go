@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -259,6 +260,28 @@ func TestConnectFails(t *testing.T) {
 	}
 	if n := c.breakers[Default].connections.Load(); n != 0 {
 		t.Errorf("the breaker counts %d connections", n)
+	}
+}
+
+// A request gives up when its time is over, also while its connection is made, and that counts against the endpoint.
+func TestConnectingOutlastsTheRequest(t *testing.T) {
+	silent := raw(t, func(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) })
+	for _, more := range []string{"", ", " + speakTwo} {
+		c := mustUpdate(t, newSet(t, Options{}), edsCluster(t, `"connect_timeout": "20s", "outlier_detection": {"max_ejection_percent": 100, "consecutive_5xx": 2},
+			"transport_socket": {"name": "tls", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}}`+more),
+			assignmentOf(t, silent))
+		for range 2 {
+			_, e, err := c.Start(t.Context(), newRequest(), 0, &PickContext{Until: time.Now().Add(20 * time.Millisecond)})
+			if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrConnect) || e == nil {
+				t.Errorf("%v, endpoint %v", err, e)
+			}
+		}
+		if more == "" && len(ejected(c)) != 1 {
+			t.Error("requests that time out while they connect do not eject")
+		}
+		if b := &c.breakers[Default]; b.requests.Load() != 0 || b.pending.Load() != 0 {
+			t.Errorf("%d requests, %d pending at rest", b.requests.Load(), b.pending.Load())
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net/netip"
+	"time"
 
 	"github.com/weftmesh/weft/internal/proxy/message"
 )
@@ -32,6 +33,9 @@ type PickContext struct {
 	Identities string
 	// ServerName overrides the server name of TLS to the endpoint. Empty: what the TLS context says, or with auto_sni the request's host.
 	ServerName string
+	// Until is when who waits for endpoints, for a connection or for one that is being made gives up with context.DeadlineExceeded. Zero: when the
+	// context says so.
+	Until time.Time
 	// Introduce is fields that a request has until its connection's other end knows us ([Introduction]), if that end proves to be of a mesh.
 	Introduce []message.Field
 }
@@ -56,7 +60,10 @@ func (c *Cluster) Pick(ctx context.Context, pc *PickContext) (*Endpoint, error) 
 	}
 	e, panicked := h.pick(pc)
 	if e == nil { // the first endpoints may have come this very moment
-		if err := c.wait(ctx); err != nil {
+		waiting, cancel := pc.limit(ctx)
+		err := c.wait(waiting)
+		cancel()
+		if err != nil {
 			return nil, err
 		}
 		e, panicked = c.hosts.Load().pick(pc)
@@ -69,6 +76,14 @@ func (c *Cluster) Pick(ctx context.Context, pc *PickContext) (*Endpoint, error) 
 		return nil, c.errNoHealthy
 	}
 	return e, nil
+}
+
+// limit gives a context that ends with Until as well. It costs memory if there is such a limit, so only who has to wait asks for it.
+func (pc *PickContext) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if pc.Until.IsZero() {
+		return ctx, func() {}
+	}
+	return context.WithDeadline(ctx, pc.Until)
 }
 
 // Endpoint gives the endpoint at an address, nil if the cluster has none there.

@@ -1,6 +1,8 @@
 package upstream
 
 import (
+	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync"
@@ -99,30 +101,32 @@ func (p *pool1) take(x *exchange, alpn []string, fresh bool) (*conn1, error) {
 	}
 	defer b.pending.Add(-1)
 	cluster.stats.rqPendingTotal.Add(1)
+	ctx, cancel := x.pc.limit(x.ctx)
+	defer cancel()
 	if !take(&b.connections, l.connections) {
 		cluster.stats.cxOverflow.Add(1)
 		if p.count > 0 {
-			return p.await(x, alpn) // unlocks
+			return p.await(ctx, x, alpn) // unlocks
 		}
 		b.connections.Add(1) // each pool may have one, as with Envoy: somebody has to make room for those who wait
 	}
 	p.count++
 	p.mu.Unlock()
-	return p.connect(x, alpn)
+	return p.connect(ctx, x, alpn)
 }
 
 // await waits for another's connection. It is called with mu held, and gives it back.
-func (p *pool1) await(x *exchange, alpn []string) (*conn1, error) {
+func (p *pool1) await(ctx context.Context, x *exchange, alpn []string) (*conn1, error) {
 	w := &waiter{make(chan *conn1, 1), x.pc.Priority}
 	p.waiters = append(p.waiters, w)
 	p.mu.Unlock()
 	select {
 	case c := <-w.got:
 		if c == nil {
-			return p.connect(x, alpn)
+			return p.connect(ctx, x, alpn)
 		}
 		return c, nil
-	case <-x.ctx.Done():
+	case <-ctx.Done():
 	}
 	p.mu.Lock()
 	i := slices.Index(p.waiters, w)
@@ -137,13 +141,17 @@ func (p *pool1) await(x *exchange, alpn []string) (*conn1, error) {
 			p.release(x.pc.Priority)
 		}
 	}
-	return nil, x.ctx.Err()
+	return nil, ctx.Err()
 }
 
 // connect makes a connection that is counted already.
-func (p *pool1) connect(x *exchange, alpn []string) (*conn1, error) {
-	nc, negotiated, err := p.pool.dial(x.ctx, alpn)
+func (p *pool1) connect(ctx context.Context, x *exchange, alpn []string) (*conn1, error) {
+	late := ctx.Err() != nil
+	nc, negotiated, err := p.pool.dial(ctx, alpn)
 	if err != nil {
+		if !late && errors.Is(err, context.DeadlineExceeded) {
+			p.pool.endpoint().Done(Result{Failure: TimedOut}) // a request that ran out of time, as any other
+		}
 		p.release(x.pc.Priority)
 		return nil, err
 	}

@@ -116,6 +116,8 @@ func (p *pool2) grow(x *exchange, alpn []string) (*conn2, error) {
 	}
 	defer b.pending.Add(-1)
 	cluster.stats.rqPendingTotal.Add(1)
+	ctx, cancel := x.pc.limit(x.ctx)
+	defer cancel()
 
 	p.mu.Lock()
 	if p.pool.learned.Load() == learnedHTTP1 && p.pool.owner.transport.protocol == speakNegotiated {
@@ -128,7 +130,7 @@ func (p *pool2) grow(x *exchange, alpn []string) (*conn2, error) {
 		if full {
 			cluster.stats.cxOverflow.Add(1)
 			if len(p.conns) > 0 {
-				return nil, p.await(x) // unlocks
+				return nil, p.await(ctx, x) // unlocks
 			}
 			b.connections.Add(1) // each pool may have one
 		}
@@ -146,13 +148,13 @@ func (p *pool2) grow(x *exchange, alpn []string) (*conn2, error) {
 	select {
 	case <-d.done:
 		return d.conn, d.err
-	case <-x.ctx.Done():
-		return nil, x.ctx.Err()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 
 // await waits for room on the connections there are. It is called with mu held, and gives it back.
-func (p *pool2) await(x *exchange) error {
+func (p *pool2) await(ctx context.Context, x *exchange) error {
 	if p.room == nil {
 		p.room = make(chan struct{}, 1)
 	}
@@ -166,8 +168,8 @@ func (p *pool2) await(x *exchange) error {
 	select {
 	case <-room:
 		return nil
-	case <-x.ctx.Done():
-		return x.ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
