@@ -331,6 +331,7 @@ func (b *body) refused(to message.ClientStream) {
 func (b *body) limitHead() {
 	if at, _ := b.x.times.earliest(); !at.IsZero() {
 		_ = b.to.SetReadDeadline(at)
+		b.x.watch.renew(b.to)
 	}
 }
 

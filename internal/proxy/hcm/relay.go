@@ -94,6 +94,7 @@ func (x *exchange) relayBody(cs message.ClientStream, ep *upstream.Endpoint) {
 		until, _ := x.deadline()
 		if until.IsZero() && x.times.idle == 0 {
 			_ = cs.SetReadDeadline(until)
+			x.watch.renew(cs)
 		}
 		n, readErr, writeErr := http1.CopyUntil(x.stream, from, x.times.idle, until)
 		x.info.BytesSent = n

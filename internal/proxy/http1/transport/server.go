@@ -24,6 +24,7 @@ type Server struct {
 	draining atomic.Bool
 	active   atomic.Bool
 	stream   *serverStream // nil while the connection is idle
+	lookout  lookout
 }
 
 // NewServer takes a connection whose client speaks HTTP/1.x. It owns the connection from now on.
@@ -31,6 +32,7 @@ func NewServer(nc net.Conn, h message.Handler, o Options) *Server {
 	s := &Server{handler: h, options: o.withDefaults()}
 	s.wire.init(nc)
 	s.wire.stall = s.options.StallTimeout
+	s.lookout.w = &s.wire
 	return s
 }
 
@@ -53,6 +55,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		defer stop()
 	}
 	defer s.leave()
+	defer s.lookout.stop()
 	if len(s.options.Prefix) > 0 {
 		s.enter(nil, 0)
 		s.stream.in.prefix(s.options.Prefix)

@@ -181,6 +181,7 @@ func (x *serverStream) WriteHead(r *message.Response, length int64) error {
 	o.begin(&f)
 	switch {
 	case f.Tunnel:
+		x.server.lookout.end() // in a tunnel the client may end its direction
 		x.in.body = bodyRaw
 		x.silent.Store(true)
 		return o.flush()
@@ -215,8 +216,19 @@ func (x *serverStream) Abort(message.Reason) {
 // Gone is nil: nobody reads the connection while the handler does not.
 func (x *serverStream) Gone() <-chan struct{} { return nil }
 
-// OnGone is false: nobody reads while an exchange is served.
-func (x *serverStream) OnGone(func()) bool { return false }
+// OnGone has f called when the client has gone, within a second or so, on connections that can be looked at.
+func (x *serverStream) OnGone(f func()) bool {
+	s := x.server
+	if s.wire.socket == nil {
+		return false
+	}
+	if f == nil {
+		s.lookout.end()
+	} else {
+		s.lookout.begin(f)
+	}
+	return true
+}
 
 func (x *serverStream) SetReadDeadline(t time.Time) error {
 	x.server.wire.readSet.Store(true)

@@ -52,6 +52,13 @@ func peekFD(fd uintptr) peek {
 	return readable
 }
 
+// closedFD tells whether the other side sends no more.
+func closedFD(fd uintptr) bool {
+	at := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(at[:], 0)
+	return err == nil && n > 0
+}
+
 // unacknowledged is how many of the bytes sent on a TCP connection the other side's kernel has not acknowledged.
 func unacknowledged(fd uintptr) int64 {
 	info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)

@@ -8,4 +8,5 @@ const rawSockets = false
 func readFD(uintptr, []byte) (n int, again bool, err error)  { return 0, true, nil }
 func writeFD(uintptr, []byte) (n int, again bool, err error) { return 0, true, nil }
 func peekFD(uintptr) peek                                    { return quiet }
+func closedFD(uintptr) bool                                  { return false }
 func unacknowledged(uintptr) int64                           { return 0 }

@@ -294,6 +294,13 @@ func (w *wire) look() peek {
 	return w.peeked
 }
 
+// left tells whether the other side has closed its direction of the connection, or the connection is broken, whatever is still to be read. Unlike the
+// other calls it may be made from any goroutine.
+func (w *wire) left() bool {
+	gone := false
+	return w.socket.Control(func(fd uintptr) { gone = closedFD(fd) }) != nil || gone
+}
+
 // spoke tells whether the other side, while nobody asked it anything, said something or closed the connection: an answer to nothing would be taken
 // for that of the next request. It does not wait.
 func (w *wire) spoke() bool {
