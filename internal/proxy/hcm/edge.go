@@ -137,7 +137,12 @@ func (x *exchange) prepare() (status int, details string) {
 	x.requestID(&found)
 	x.clientCert(&found)
 	if found.expect >= 0 {
-		f.Del("expect") // the transport has told the client to go on, or will when we read
+		expected, _ := f.Get("expect")
+		f.Del("expect") // HTTP/1's transport tells the client to go on when we read
+		if req.Version >= message.HTTP2 && x.stream.RequestLength() != message.NoBody && strings.EqualFold(expected, "100-continue") {
+			// RFC 9110 section 10.1.1. If that fails the stream is over, and who reads finds out.
+			_ = x.stream.WriteInterim(&message.Response{Status: 100})
+		}
 	}
 	if c.scheme == "https" && x.m.scheme == "" {
 		req.Scheme = "https"
