@@ -42,6 +42,7 @@ type body struct {
 	failed   error // why nothing more comes of the request before its end
 	moved    bool  // something was sent that is not kept: there is no other attempt
 	headed   bool  // the response has begun
+	silent   bool  // the client said nothing for as long as it may, and the endpoint did; of carry alone
 	received int64
 	took     time.Duration // until it was complete
 }
@@ -53,7 +54,7 @@ func (b *body) init(x *exchange) {
 
 func (b *body) reset() {
 	b.running, b.to, b.using, b.keeping, b.complete, b.stopped, b.failed, b.moved, b.headed = false, nil, nil, false, false, false, nil, false, false
-	b.received, b.took = 0, 0
+	b.received, b.took, b.silent = 0, 0, false
 	if cap(b.kept) > wholeBytes {
 		b.kept = nil // seldom needed, and large
 	}
@@ -124,6 +125,7 @@ func (b *body) leave() {
 	}
 	_ = to.SetWriteDeadline(past) // wakes who waits for the endpoint to read
 	if b.moved {
+		b.x.pulse.Stop()
 		_ = b.x.stream.SetReadDeadline(past) // and who waits for the client, with nothing to do after this attempt
 	}
 	for b.using != nil {
@@ -153,6 +155,7 @@ func (b *body) stop() {
 	b.changed.Broadcast()
 	b.mu.Unlock()
 	if !complete {
+		b.x.pulse.Stop()
 		_ = b.x.stream.SetReadDeadline(past)
 	}
 	b.done.Wait()
@@ -244,6 +247,9 @@ func (b *body) piece(page []byte) (failed message.ClientStream, end bool) {
 		b.using = to
 	}
 	b.mu.Unlock()
+	if b.silent = n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && b.answered(); b.silent {
+		return nil, false
+	}
 	if err != nil && err != io.EOF {
 		b.lost(err)
 		return nil, true
@@ -278,11 +284,24 @@ func (b *body) piece(page []byte) (failed message.ClientStream, end bool) {
 // limit bounds the next read from the client.
 func (b *body) limit() {
 	x := b.x
+	now := x.now()
+	if x.times.idle > 0 && !b.silent {
+		x.pulse.Beat(now)
+	}
 	if d := x.m.requestTimeout; d > 0 {
 		_ = x.stream.SetReadDeadline(x.info.Start.Add(d))
 	} else if x.times.idle > 0 {
-		_ = x.stream.SetReadDeadline(time.Now().Add(x.times.idle))
+		_ = x.stream.SetReadDeadline(now.Add(x.pulse.Left(now, x.times.idle)))
 	}
+	if x.pulse.Stopped() {
+		_ = x.stream.SetReadDeadline(past)
+	}
+}
+
+// answered tells whether the endpoint sent something while the client was silent for as long as it may.
+func (b *body) answered() bool {
+	x := b.x
+	return x.m.requestTimeout == 0 && x.times.idle > 0 && !x.pulse.Stopped() && x.pulse.Left(time.Now(), x.times.idle) > 0
 }
 
 // rest carries what is left of a body of which nothing is kept.
@@ -297,7 +316,7 @@ func (b *body) rest() {
 		return
 	}
 	failure := b.send(to, func(to message.ClientStream) error {
-		n, readErr, writeErr := http1.Copy(to, x.stream, x.times.idle)
+		n, readErr, writeErr := http1.CopyWithin(to, x.stream, http1.Limits{Idle: x.times.idle, Pulse: &x.pulse})
 		b.mu.Lock()
 		b.received += n
 		if readErr == nil && writeErr == nil {
@@ -343,6 +362,7 @@ func (b *body) lost(err error) {
 		return
 	}
 	b.failed = err
+	b.x.pulse.Stop()
 	if b.to != nil {
 		_ = b.to.SetReadDeadline(past) // wakes who waits for the response
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/internal/proxy/filter"
+	http1 "github.com/weftmesh/weft/internal/proxy/http1/transport"
 	"github.com/weftmesh/weft/internal/proxy/message"
 	"github.com/weftmesh/weft/internal/proxy/route"
 	"github.com/weftmesh/weft/internal/proxy/stats"
@@ -41,6 +42,7 @@ type exchange struct {
 	body   body
 	watch  watch
 	times  times
+	pulse  http1.Pulse
 	grpc   bool
 	status int    // of gRPC; -1 if it is none or not known
 	tunnel bool   // the bytes that follow the head are not HTTP's
@@ -144,6 +146,7 @@ func (x *exchange) reset() {
 	x.grpc, x.tunnel, x.began, x.ended = false, false, false, false
 	x.page = x.page[:0]
 	x.body.reset()
+	x.pulse.Reset()
 }
 
 // Info implements [filter.Exchange].

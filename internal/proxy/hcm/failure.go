@@ -49,12 +49,12 @@ func (x *exchange) notStarted(err error) failure {
 
 // broken says why an attempt ended without a response. When that is the client's doing the exchange is ended.
 func (x *exchange) broken(err error) failure {
-	if lost := x.body.lostClient(); lost != nil {
-		x.clientFailed(lost)
-		return failure{}
-	}
 	if x.watch.noticed() || x.c.ctx.Err() != nil {
 		x.gone()
+		return failure{}
+	}
+	if lost := x.body.lostClient(); lost != nil {
+		x.clientFailed(lost)
 		return failure{}
 	}
 	const onReset = route.On5xx | route.OnGatewayError | route.OnReset

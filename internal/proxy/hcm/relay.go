@@ -96,7 +96,7 @@ func (x *exchange) relayBody(cs message.ClientStream, ep *upstream.Endpoint) {
 			_ = cs.SetReadDeadline(until)
 			x.watch.renew(cs)
 		}
-		n, readErr, writeErr := http1.CopyUntil(x.stream, from, x.times.idle, until)
+		n, readErr, writeErr := http1.CopyWithin(x.stream, from, http1.Limits{Idle: x.times.idle, Until: until, Pulse: &x.pulse})
 		x.info.BytesSent = n
 		if writeErr != nil {
 			x.gone()
@@ -174,6 +174,7 @@ func (x *exchange) cutOff(err error) upstream.Failure {
 // runTunnel carries bytes both ways until the endpoint ends its direction, or either side fails.
 func (x *exchange) runTunnel(cs message.ClientStream, from http1.Reader) {
 	up := make(chan int64, 1)
+	limits := http1.Limits{Idle: x.times.idle, Pulse: &x.pulse}
 	_ = cs.SetReadDeadline(time.Time{})
 	_ = cs.SetWriteDeadline(time.Time{})
 	go func() {
@@ -181,18 +182,20 @@ func (x *exchange) runTunnel(cs message.ClientStream, from http1.Reader) {
 		defer func() { up <- n }()
 		defer x.guard()
 		var readErr, writeErr error
-		n, readErr, writeErr = http1.Copy(cs, x.stream, x.times.idle)
+		n, readErr, writeErr = http1.CopyWithin(cs, x.stream, limits)
 		if readErr == nil && writeErr == nil {
 			_ = cs.Finish(nil)
 		} else {
+			x.pulse.Stop()
 			_ = cs.SetReadDeadline(past)
 		}
 	}()
-	n, _, writeErr := http1.Copy(x.stream, from, x.times.idle)
+	n, _, writeErr := http1.CopyWithin(x.stream, from, limits)
 	x.info.BytesSent = n
 	if writeErr == nil {
 		_ = x.stream.Finish(nil)
 	}
+	x.pulse.Stop()
 	_ = x.stream.SetReadDeadline(past)
 	_ = cs.SetWriteDeadline(past)
 	x.info.BytesReceived = <-up

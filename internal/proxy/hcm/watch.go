@@ -36,6 +36,7 @@ func (w *watch) left() {
 	w.waker.Lock()
 	defer w.waker.Unlock()
 	w.gone.Store(true)
+	w.x.pulse.Stop()
 	if w.is.Load() {
 		_ = w.to.SetReadDeadline(past)
 	}

@@ -37,13 +37,19 @@ var copyBuffers = sync.Pool{New: func() any { return new([copyBytes]byte) }}
 //
 // idle is how long neither side may move a byte; 0 is no limit. It tells how many bytes went, and which side failed, if one did.
 func Copy(dst Writer, src Reader, idle time.Duration) (n int64, readErr, writeErr error) {
-	return CopyUntil(dst, src, idle, time.Time{})
+	return CopyWithin(dst, src, Limits{Idle: idle})
 }
 
-// CopyUntil is Copy with an end to it, whatever moves; the zero time is none. Deadlines that the streams have are only replaced where there is a
-// limit.
-func CopyUntil(dst Writer, src Reader, idle time.Duration, until time.Time) (n int64, readErr, writeErr error) {
-	c := copying{dst: dst, src: src, idle: idle, until: until}
+// Limits are how long a copy may take.
+type Limits struct {
+	Idle  time.Duration // how long nothing may move; 0 is no limit
+	Until time.Time     // the end, whatever moves; the zero time is none
+	Pulse *Pulse        // what moves in the other direction counts as well; nil is that only this one does
+}
+
+// CopyWithin is Copy within limits. Deadlines that the streams have are only replaced where there is a limit.
+func CopyWithin(dst Writer, src Reader, l Limits) (n int64, readErr, writeErr error) {
+	c := copying{dst: dst, src: src, Limits: l}
 	switch s := src.(type) {
 	case *serverStream:
 		if err := s.admit(); err != nil {
@@ -61,42 +67,87 @@ func CopyUntil(dst Writer, src Reader, idle time.Duration, until time.Time) (n i
 	case *clientStream:
 		c.out = &d.out
 	default:
-		if !until.IsZero() { // a window may open byte by byte
-			_ = dst.SetWriteDeadline(until)
+		if !l.Until.IsZero() { // a window may open byte by byte
+			_ = dst.SetWriteDeadline(l.Until)
 		}
 	}
 	return c.direct()
 }
 
 type copying struct {
-	dst   Writer
-	src   Reader
-	idle  time.Duration
-	until time.Time
-	in    *receiver // of src, if it is ours
-	out   *sender   // of dst, if it is
+	Limits
+	dst    Writer
+	src    Reader
+	in     *receiver // of src, if it is ours
+	out    *sender   // of dst, if it is
+	last   time.Time // when this direction moved something
+	by     time.Time // the deadline of writes
+	readBy time.Time
 }
 
-// extend gives both sides their time again.
-func (c *copying) extend() {
-	until := c.until
-	if c.idle > 0 {
-		if at := time.Now().Add(c.idle); until.IsZero() || at.Before(until) {
-			until = at
+// extend gives both sides their time again, or who is read from what is left of it if nothing moved. What the kernel moves is known only when it is
+// back, so it comes back in good time.
+func (c *copying) extend(moved, splice bool) {
+	c.by, c.readBy = c.Until, c.Until
+	if c.Idle > 0 {
+		now := time.Now()
+		if moved {
+			c.moved(now)
 		}
+		left := c.left(now)
+		if splice {
+			left = min(left, c.Idle/4)
+		}
+		c.by, c.readBy = sooner(c.by, now.Add(c.Idle)), sooner(c.readBy, now.Add(left))
 	}
-	if !until.IsZero() {
-		_ = c.src.SetReadDeadline(until)
-		_ = c.dst.SetWriteDeadline(until)
+	if c.by.IsZero() {
+		return
 	}
+	_ = c.src.SetReadDeadline(c.readBy)
+	_ = c.dst.SetWriteDeadline(c.by)
+	if c.Pulse != nil && c.Pulse.Stopped() { // the deadline of who did that is to hold
+		_ = c.src.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (c *copying) moved(now time.Time) {
+	if c.last = now; c.Pulse != nil {
+		c.Pulse.Beat(now)
+	}
+}
+
+// left is how long nothing may move from now on.
+func (c *copying) left(now time.Time) time.Duration {
+	left := c.Idle - now.Sub(c.last)
+	if c.Pulse != nil {
+		left = max(left, c.Pulse.Left(now, c.Idle))
+	}
+	return left
+}
+
+// alive tells whether a read may be tried again that did not end in its time: something moved meanwhile, and it was our deadline that passed.
+func (c *copying) alive(err error) bool {
+	if c.Idle <= 0 || !isTimeout(err) || c.Pulse != nil && c.Pulse.Stopped() {
+		return false
+	}
+	now := time.Now()
+	return !now.Before(c.readBy) && (c.Until.IsZero() || now.Before(c.Until)) && c.left(now) > 0
+}
+
+// sooner is the earlier of two times; the zero time is never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // any copies through a buffer.
 func (c *copying) any() (total int64, readErr, writeErr error) {
 	buf := copyBuffers.Get().(*[copyBytes]byte)
 	defer copyBuffers.Put(buf)
-	for {
-		c.extend()
+	for moved := true; ; {
+		c.extend(moved, false)
 		n, err := c.src.Read(buf[:])
 		if n > 0 {
 			if _, err := c.dst.Write(buf[:n]); err != nil {
@@ -107,10 +158,10 @@ func (c *copying) any() (total int64, readErr, writeErr error) {
 			}
 			total += int64(n)
 		}
-		if err == io.EOF {
+		if moved = n > 0; err == io.EOF {
 			return total, nil, nil
 		}
-		if err != nil {
+		if err != nil && !c.alive(err) {
 			return total, err, nil
 		}
 	}
@@ -119,16 +170,22 @@ func (c *copying) any() (total int64, readErr, writeErr error) {
 // direct copies from where the source has read it.
 func (c *copying) direct() (total int64, readErr, writeErr error) {
 	in := c.in
-	for {
+	for moved := true; ; {
 		if !in.ready() || isTimeout(in.err) {
 			if err := c.dst.Flush(); err != nil {
 				return total, nil, err
 			}
-			c.extend()
-			if c.spliceable() {
+			splice := c.spliceable()
+			c.extend(moved, splice)
+			if splice {
 				n, readErr, writeErr := c.splice()
 				total += n
-				if n == 0 || readErr != nil || writeErr != nil {
+				if moved = n > 0; moved && c.Idle > 0 {
+					c.moved(time.Now())
+				}
+				// Had the time to write passed as well, something might be lost in between.
+				again := c.alive(readErr) && time.Now().Before(c.by)
+				if writeErr != nil || !again && (readErr != nil || n == 0) {
 					return total, streamError(readErr), writeErr
 				}
 				continue
@@ -139,7 +196,10 @@ func (c *copying) direct() (total int64, readErr, writeErr error) {
 		if err == io.EOF {
 			return total, nil, nil
 		}
-		if err != nil {
+		if moved = err == nil; !moved {
+			if c.alive(err) {
+				continue
+			}
 			return total, streamError(err), nil
 		}
 		if _, err := c.dst.Write(b); err != nil {
@@ -161,6 +221,7 @@ func (c *copying) spliceable() bool {
 // splice moves a piece. At the end of a tunnel it gives 0 and no error.
 func (c *copying) splice() (n int64, readErr, writeErr error) {
 	in, o := c.in, c.out
+	in.retry()
 	in.limited = io.LimitedReader{R: in.w.tcp, N: min(in.data(), splicePiece)}
 	o.w.armWrite()
 	n, err := o.w.tcp.ReadFrom(&in.limited)
@@ -194,7 +255,7 @@ func (c *copying) writeSide(err error) bool {
 	case errors.Is(err, syscall.EPIPE):
 		return true
 	case isTimeout(err):
-		return from == readable
+		return from == readable && !time.Now().Before(c.by)
 	default:
 		return from != ended
 	}

@@ -189,3 +189,50 @@ func failing(t *testing.T, size int64, idle time.Duration, then func(client, bac
 	wg.Wait()
 	return readErr, writeErr
 }
+
+// What the kernel moves is not cut while it moves, however slowly, and is whole after pauses.
+func TestCopySlowly(t *testing.T) {
+	const size, idle = 4 << 20, 2 * time.Second
+	client, front := pair(t, "tcp")
+	ours, backend := pair(t, "tcp")
+	_ = ours.SetDeadline(time.Time{})
+	s := serve(t, front, Options{}, func(s message.ServerStream) {
+		x, err := NewClient(ours, Options{}).Start(s.Request(), 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer x.Close(message.Cancelled)
+		var r message.Response
+		if err := x.ReadHead(&r); err != nil {
+			t.Error(err)
+			return
+		}
+		_ = s.WriteHead(&r, x.ResponseLength())
+		n, readErr, writeErr := Copy(s, x, idle)
+		if n != size || readErr != nil || writeErr != nil {
+			t.Errorf("%d bytes, %v, %v", n, readErr, writeErr)
+		}
+		_ = s.Finish(nil)
+	})
+	want := bytes.Repeat([]byte("0123456789abcde\n"), size/16)
+	go func() {
+		_, _ = backend.Read(make([]byte, 1000))
+		_, _ = fmt.Fprintf(backend, "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", size)
+		tick := time.NewTicker(idle / 3) // longer than it takes to look
+		defer tick.Stop()
+		rest := want
+		for range 6 {
+			_, _ = backend.Write(rest[:1000])
+			rest = rest[1000:]
+			<-tick.C
+		}
+		_, _ = backend.Write(rest)
+	}()
+	_, _ = io.WriteString(client, "GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n")
+	got, err := io.ReadAll(client)
+	if _, body, _ := bytes.Cut(got, []byte("\r\n\r\n")); !bytes.Equal(body, want) || err != nil {
+		t.Errorf("%d bytes, %v", len(body), err)
+	}
+	_ = s.wait(t)
+}
