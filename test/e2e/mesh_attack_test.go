@@ -113,6 +113,7 @@ func TestStrictWithstandsAttacks(t *testing.T) {
 		want      string // "": no answer at all
 	}{
 		{"the storefront's own certificate", good, nil, "200 reviews/v1<-" + storefront + " from spiffe://cluster.local/ns/bookshop/sa/reviews"},
+		{"no protocol of Istio's with it", good, []string{"-alpn", ""}, "200 reviews/v1<-" + storefront},
 		{"TLS 1.2 with it", good, []string{"-max", "1.2"}, "200 reviews/v1<-" + storefront},
 		{"TLS 1.1 with it", good, []string{"-max", "1.1"}, ""},
 		{"no certificate", "", nil, ""},

@@ -66,16 +66,23 @@ func (b *inboundChains) port(port uint16, protocol model.AppProtocol, cluster st
 		return transportSocket(tlsSocket, pack(meshServerTLS("h2", "http/1.1")))
 	}
 	isHTTP := protocol == model.ProtocolHTTP || protocol == model.ProtocolHTTP2
+	// By which TLS is the mesh's: where plaintext is refused any, so that clients which know nothing of Istio's ALPN get in by their certificate.
+	of := func(alpn ...string) *listenerv3.FilterChainMatch {
+		if mode == model.MTLSStrict {
+			alpn = nil
+		}
+		return match(tlsTransport, alpn...)
+	}
 	if mode != model.MTLSDisable {
 		switch {
 		case isHTTP:
-			b.chain(name+"_mtls", match(tlsTransport, alpnMesh, alpnExchange, alpnHTTP10, alpnHTTP11, alpnHTTP2), mesh(), http())
+			b.chain(name+"_mtls", of(alpnMesh, alpnExchange, alpnHTTP10, alpnHTTP11, alpnHTTP2), mesh(), http())
 		case protocol == model.ProtocolAuto:
 			b.chain(name+"_mtls_http", match(tlsTransport, alpnHTTP10, alpnHTTP11, alpnHTTP2), mesh(), http())
 			fallthrough
 		default:
 			socket := transportSocket(tlsSocket, pack(meshServerTLS(alpnMesh)))
-			b.chain(name+"_mtls_tcp", match(tlsTransport, alpnMesh, alpnExchange), socket, tcp())
+			b.chain(name+"_mtls_tcp", of(alpnMesh, alpnExchange), socket, tcp())
 		}
 	}
 	if mode == model.MTLSStrict {

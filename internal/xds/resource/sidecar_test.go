@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
@@ -77,6 +78,22 @@ func TestInboundTakesWhatPeersMay(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Where plaintext is refused, whatever TLS a client speaks has to be the mesh's, also that of one which knows nothing of Istio's ALPN: it is its certificate
+// that lets it in.
+func TestStrictAsksForNoALPN(t *testing.T) {
+	for mode, want := range map[model.MTLSMode]bool{model.MTLSStrict: false, model.MTLSPermissive: true} {
+		for _, c := range Inbound(inbound(&model.PeerAuthentication{Mode: mode}), Options{}).GetFilterChains() {
+			name := c.GetName()
+			if !strings.HasSuffix(name, "_mtls") && !strings.HasSuffix(name, "_mtls_tcp") {
+				continue
+			}
+			if got := len(c.GetFilterChainMatch().GetApplicationProtocols()) > 0; got != want {
+				t.Errorf("mode %v: chain %s asks for ALPN: %v", mode, name, got)
+			}
+		}
 	}
 }
 
