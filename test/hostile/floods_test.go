@@ -230,7 +230,7 @@ func TestStalledReaders(t *testing.T) {
 		return err == nil
 	}, nil)
 	breakers := "circuit_breakers: {thresholds: [{max_connections: 10000, max_requests: 10000, max_pending_requests: 10000}]}"
-	e := start(t, []listener{{name: "plain", options: "stream_idle_timeout: 5s"}, {name: "tls", tls: true, options: "stream_idle_timeout: 5s"}}, cluster("web", breakers, b.addr()))
+	e := start(t, []listener{{name: "plain", options: "stream_idle_timeout: 10s"}, {name: "tls", tls: true, options: "stream_idle_timeout: 10s"}}, cluster("web", breakers, b.addr()))
 	bounded(t, func() {
 		var h2 []*raw2
 		for range 4 {

@@ -128,6 +128,7 @@ func newHarness(t *testing.T, world string, files []File) *harness {
 	alone(t)
 	h := &harness{dir: t.TempDir(), weft: filepath.Join(t.TempDir(), "weft")}
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", h.weft, "../../cmd/weft")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath") // as scripts build it: what they have compiled is there
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
