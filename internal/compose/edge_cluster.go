@@ -2,10 +2,12 @@ package compose
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/internal/derive"
+	"github.com/weftmesh/weft/internal/finding"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/internal/store"
 )
@@ -24,10 +26,6 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 		return nil
 	}
 	c := &model.Cluster{Destination: k.Destination, Host: h.service, ByDNS: h.byDNS, Service: h.origin, HTTP2: port.protocol == model.ProtocolHTTP2, Protocol: port.protocol}
-	if h.entry != nil && h.entry.Resolution == model.ResolveNone {
-		c.Policy.LoadBalancer = &model.LoadBalancer{Balance: model.Passthrough} // only sidecars can be led there: they know where the client wants to go
-		return c
-	}
 	rule := e.policies.Get(r, k.clients())
 	subset := subsetOf(rule, k.Subset)
 	if k.Subset != "" && subset == nil {
@@ -36,12 +34,10 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 	if h.byDNS {
 		c.Names = e.namesOf(r, h, k, port, subset)
 	}
-	if rule == nil {
-		c.Mesh = e.meshTLS(r, k)
-		return c
+	if rule != nil {
+		c.Rule = rule.Origin
+		c.Policy = policyFor(rule.Policy, rule.Ports, k.Port)
 	}
-	c.Rule = rule.Origin
-	c.Policy = policyFor(rule.Policy, rule.Ports, k.Port)
 	if subset != nil {
 		c.Rule = subset.Origin
 		if i := slices.IndexFunc(subset.Ports, func(p model.PortPolicy) bool { return p.Port == k.Port }); i >= 0 {
@@ -49,6 +45,9 @@ func (e *Edge) clusterOf(r *derive.Reader, k ClusterKey) *model.Cluster {
 		} else {
 			c.Policy = subset.Policy.Over(c.Policy)
 		}
+	}
+	if h.entry != nil && h.entry.Resolution == model.ResolveNone {
+		c.Policy.LoadBalancer = &model.LoadBalancer{Balance: model.Passthrough} // only sidecars can be led there: they know where the client wants to go
 	}
 	if c.Policy.Connections != nil && c.Policy.Connections.HTTP2 == model.HTTP2Always {
 		c.HTTP2 = true
@@ -228,11 +227,13 @@ func (e *Edge) declared(r *derive.Reader, h *host, labels model.Labels) (out []*
 // declaredEndpoints are those of them whose address is known.
 func (e *Edge) declaredEndpoints(r *derive.Reader, h *host, port hostPort, labels model.Labels) (out []model.ClusterEndpoint) {
 	for _, w := range e.declared(r, h, labels) {
-		if w.Addr.IsValid() {
-			out = append(out, model.ClusterEndpoint{Weight: w.Weight, Endpoint: model.Endpoint{
-				AddrPort: netip.AddrPortFrom(w.Addr, w.PortFor(port.name, port.target)), Workload: w.Name.Name, Ready: true, Serving: true, Origin: w.Origin,
-			}})
+		if !w.Addr.IsValid() {
+			report(r, w.Origin, finding.Warning, "no-address", fmt.Sprintf("%v needs addresses, and %s is a name; it is left out there", h.origin, w.Host))
+			continue
 		}
+		out = append(out, model.ClusterEndpoint{Weight: w.Weight, Endpoint: model.Endpoint{
+			AddrPort: netip.AddrPortFrom(w.Addr, w.PortFor(port.name, port.target)), Workload: w.Name.Name, Ready: true, Serving: true, Origin: w.Origin,
+		}})
 	}
 	return out
 }

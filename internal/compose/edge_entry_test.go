@@ -110,10 +110,28 @@ func TestTLSFromPlaintextByDNS(t *testing.T) {
 	}
 }
 
+// Where a client's own address is used, what the rule for the host says of connections holds all the same.
+func TestPolicyOfEntriesWithoutResolution(t *testing.T) {
+	w := newMeshWorld(t)
+	w.entry(&model.HostEntry{Hosts: []string{"*.api.test"}, Resolution: model.ResolveNone, Exported: []string{"*"}, Origin: object("ServiceEntry", "e"), Ports: []model.EntryPort{{Name: "http", Port: 80}}})
+	w.policy(&model.DestinationPolicy{Host: "*.api.test", Origin: object("DestinationRule", "e"), Subsets: []model.Subset{{Name: "plain", Policy: model.TrafficPolicy{TLS: &model.ClientTLS{}}}},
+		Policy: model.TrafficPolicy{LoadBalancer: &model.LoadBalancer{Balance: model.RoundRobin}, TLS: &model.ClientTLS{Mode: model.TLSSimple}}})
+	for subset, want := range map[string]model.ClientTLSMode{"": model.TLSSimple, "plain": model.TLSDisable} {
+		c := w.e.Clusters.Read(ClusterKey{From: "shop", Destination: model.Destination{Host: "*.api.test", Port: 80, Subset: subset}})
+		if c.Policy.LoadBalancer.Balance != model.Passthrough || c.Policy.TLS.Mode != want {
+			t.Errorf("subset %q: %+v", subset, c.Policy)
+		}
+	}
+	if c := w.e.Clusters.Read(ClusterKey{From: "shop", Destination: model.Destination{Host: "*.api.test", Port: 80, Subset: "none"}}); c != nil {
+		t.Errorf("a subset that is not there: %+v", c)
+	}
+}
+
 // Shares of endpoints that are declared get to those that carry them, of ServiceEntries and of Services.
 func TestWeightsOfEndpoints(t *testing.T) {
 	w := newMeshWorld(t)
-	w.workloads(&model.EntryEndpoint{Addr: netip.MustParseAddr("192.0.2.9"), Labels: "app=web", Weight: 7})
+	w.workloads(&model.EntryEndpoint{Addr: netip.MustParseAddr("192.0.2.9"), Labels: "app=web", Weight: 7},
+		&model.EntryEndpoint{Host: "vm.test", Labels: "app=web", Origin: object("WorkloadEntry", "vm")})
 	w.entry(&model.HostEntry{Hosts: []string{"api.test"}, Resolution: model.ResolveStatic, Exported: []string{"*"}, Origin: object("ServiceEntry", "e"), Ports: []model.EntryPort{{Name: "http", Port: 80}},
 		Endpoints: []model.EntryEndpoint{{Addr: netip.MustParseAddr("192.0.2.1"), Weight: 3}, {Addr: netip.MustParseAddr("192.0.2.2")}}})
 	w.service("web")
@@ -126,6 +144,7 @@ func TestWeightsOfEndpoints(t *testing.T) {
 			t.Errorf("%s: %q, want %q", host, s, want)
 		}
 	}
+	w.wantFindings("warning WorkloadEntry shop/vm: Service shop/web needs addresses, and vm.test is a name; it is left out there")
 }
 
 // Who a server may be is said by the rule for the host, or else by who declares it; by the mesh's TLS it may be whom its endpoints belong to, too.
