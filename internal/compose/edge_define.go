@@ -1,10 +1,13 @@
 package compose
 
 import (
+	"cmp"
+	"fmt"
 	"reflect"
 	"slices"
 
 	"github.com/weftmesh/weft/internal/derive"
+	"github.com/weftmesh/weft/internal/finding"
 	"github.com/weftmesh/weft/internal/model"
 	"github.com/weftmesh/weft/internal/store"
 )
@@ -54,11 +57,40 @@ func (e *Edge) gatewaysOf(r *derive.Reader, f model.Fleet) (out []*model.Gateway
 	return out
 }
 
-// routeSets gives the route sets that are bound to a Gateway, the oldest first.
-func (e *Edge) routeSets(r *derive.Reader, g model.GatewayName) (out []*model.RouteSet) {
+// routeSets gives the route sets that are bound to a Gateway, of those that a fleet's namespace sees, in the order of [before].
+func (e *Edge) routeSets(r *derive.Reader, f model.Fleet, g model.GatewayName) (out []*model.RouteSet) {
 	for _, s := range e.o.Sources {
-		out = append(out, s.RouteSetsFor(r, g)...)
+		for _, set := range s.RouteSetsFor(r, g) {
+			if !visible(set.Exported, f.Namespace) {
+				at := set.Origin
+				at.Field = "spec.exportTo"
+				report(r, at, finding.Info, "not-exported", fmt.Sprintf("the proxies of %v in namespace %s do not see it", g, f.Namespace))
+				continue
+			}
+			out = append(out, set)
+		}
 	}
-	slices.SortStableFunc(out, func(a, b *model.RouteSet) int { return a.Seniority.Compare(b.Seniority) })
+	slices.SortStableFunc(out, func(a, b *model.RouteSet) int { return before(a, b, f.Namespace) })
 	return out
+}
+
+// before is the order in which Istio looks through what is said to the proxies of a namespace: what only that namespace sees, then what some namespaces do, then
+// the rest, the oldest first.
+func before(a, b *model.RouteSet, namespace string) int {
+	return cmp.Or(cmp.Compare(publicity(a, namespace), publicity(b, namespace)), a.Seniority.Compare(b.Seniority))
+}
+
+func publicity(s *model.RouteSet, namespace string) int {
+	switch {
+	case slices.Contains(s.Exported, "*"):
+		return 2
+	case s.Seniority.Name.Namespace != namespace:
+		return 1
+	}
+	return 0
+}
+
+// visible tells whether what is exported so can be seen in a namespace.
+func visible(exported []string, namespace string) bool {
+	return slices.Contains(exported, "*") || slices.Contains(exported, namespace)
 }

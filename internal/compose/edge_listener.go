@@ -15,7 +15,7 @@ func (e *Edge) listenersOf(r *derive.Reader, f model.Fleet) (out []model.Listene
 	guard := e.guard(r, f.Namespace, f.Labels)
 	for _, p := range e.ports.Get(r, f) {
 		l := model.Listener{Port: p.port, Guard: guard, Origin: p.servers[0].server.Origin}
-		l4 := &connections{e: e, r: r, from: f.Namespace, sni: map[string]model.Origin{}}
+		l4 := &connections{e: e, r: r, fleet: f, sni: map[string]model.Origin{}}
 		for i := range p.servers {
 			b := &p.servers[i]
 			switch {
@@ -60,15 +60,15 @@ func sniOf(hosts []model.ServerHost) (out []string) {
 
 // connections makes the chains of connections that are carried as bytes.
 type connections struct {
-	e    *Edge
-	r    *derive.Reader
-	from string
-	sni  map[string]model.Origin // who routes a name on this port
+	e     *Edge
+	r     *derive.Reader
+	fleet model.Fleet
+	sni   map[string]model.Origin // who routes a name on this port
 }
 
 // chains gives the chains of one server: for TLS that is not terminated one for each rule with the names it takes; else one for the first rule.
 func (c *connections) chains(b *boundServer, tls *model.ServerTLS) (out []model.Chain) {
-	for _, set := range c.e.routeSets(c.r, b.gateway) {
+	for _, set := range c.e.routeSets(c.r, c.fleet, b.gateway) {
 		hosts := hostsIn(set, b.hosts)
 		if len(hosts) == 0 {
 			continue
@@ -76,7 +76,7 @@ func (c *connections) chains(b *boundServer, tls *model.ServerTLS) (out []model.
 		if b.server.Protocol == model.ServePassthrough {
 			out = append(out, c.byName(b, set)...)
 		}
-		if rule := firstRule(set.TCP, b); rule != nil && (len(out) == 0 || b.server.Protocol == model.ServePassthrough) {
+		if rule := c.firstRule(set.TCP, b); rule != nil && (len(out) == 0 || b.server.Protocol == model.ServePassthrough) {
 			chain := model.Chain{Name: "tcp." + b.chain(), To: c.to(rule.To, b.server.Port), Origin: rule.Origin}
 			if speechOf(&b.server) == encrypted {
 				chain.Encrypted, chain.TLS, chain.SNI = true, tls, sniOf(b.hosts)
@@ -95,7 +95,7 @@ func (c *connections) byName(b *boundServer, set *model.RouteSet) (out []model.C
 	for i := range set.TLS {
 		rule := &set.TLS[i]
 		for j, m := range rule.Matches {
-			if !holds(&m, b.server.Port, b.gateway) {
+			if !c.holds(&m, b) {
 				continue
 			}
 			chain := model.Chain{Name: fmt.Sprintf("tls.%s.%s.%s.%d.%d", b.chain(), set.Seniority.Name.Name, set.Seniority.Name.Namespace, i, j), Encrypted: true, Origin: rule.Origin}
@@ -134,7 +134,7 @@ func (c *connections) byName(b *boundServer, set *model.RouteSet) (out []model.C
 func (c *connections) to(list []model.Weighted, listener uint16) []model.Weighted {
 	out := slices.Clone(list)
 	for i := range out {
-		out[i].Destination = c.e.lead(c.r, resolveKey{From: c.from, Listener: listener, Destination: out[i].Destination}, out[i].Origin)
+		out[i].Destination = c.e.lead(c.r, resolveKey{From: c.fleet.Namespace, Listener: listener, Destination: out[i].Destination}, out[i].Origin)
 	}
 	return out
 }
@@ -158,9 +158,9 @@ func (e *Edge) lead(r *derive.Reader, k resolveKey, at model.Origin) model.Desti
 }
 
 // firstRule finds the rule for connections that nothing but their port tells apart.
-func firstRule(rules []model.L4Route, b *boundServer) *model.L4Route {
+func (c *connections) firstRule(rules []model.L4Route, b *boundServer) *model.L4Route {
 	for i := range rules {
-		if len(rules[i].Matches) == 0 || slices.ContainsFunc(rules[i].Matches, func(m model.L4Match) bool { return holds(&m, b.server.Port, b.gateway) }) {
+		if len(rules[i].Matches) == 0 || slices.ContainsFunc(rules[i].Matches, func(m model.L4Match) bool { return c.holds(&m, b) }) {
 			return &rules[i]
 		}
 	}
@@ -168,8 +168,9 @@ func firstRule(rules []model.L4Route, b *boundServer) *model.L4Route {
 }
 
 // holds tells whether a condition can hold at a gateway's port.
-func holds(m *model.L4Match, port uint16, g model.GatewayName) bool {
-	return (m.Port == 0 || m.Port == port) && (m.Gateways == nil || slices.Contains(m.Gateways, g)) && m.SourceLabels == "" && len(m.Subnets) == 0
+func (c *connections) holds(m *model.L4Match, b *boundServer) bool {
+	return (m.Port == 0 || m.Port == b.server.Port) && (m.Gateways == nil || slices.Contains(m.Gateways, b.gateway)) &&
+		m.SourceLabels == "" && (m.SourceNamespace == "" || m.SourceNamespace == c.fleet.Namespace) && len(m.Subnets) == 0
 }
 
 // hostsIn lists the hosts of a set that a server lets it have.

@@ -61,11 +61,12 @@ func (e *Edge) tableOf(r *derive.Reader, k TableKey) *model.RouteTable {
 	}
 	for _, b := range servers {
 		granted := grants(b.hosts)
-		for _, set := range e.routeSets(r, b.gateway) {
+		for _, set := range e.routeSets(r, k.Fleet, b.gateway) {
 			for _, host := range set.Hosts {
 				for _, name := range granted.meet(host, set.Seniority.Name.Namespace) {
 					d := at(name)
 					d.last = e.links.Get(r, link{d.last, b.gateway, set})
+					d.redirect = d.redirect || b.server.RedirectHTTPS
 				}
 			}
 		}
@@ -75,12 +76,7 @@ func (e *Edge) tableOf(r *derive.Reader, k TableKey) *model.RouteTable {
 			continue
 		}
 		for _, h := range b.hosts {
-			at(h.Host) // there is something to say of it, whatever routes there are
-		}
-		for _, d := range domains {
-			if slices.ContainsFunc(b.hosts, func(h model.ServerHost) bool { return contains(h.Host, d.name) }) {
-				d.redirect = true
-			}
+			at(h.Host).redirect = true // there is something to say of it, whatever routes there are
 		}
 	}
 	t := &model.RouteTable{Name: k.Name, Hosts: make([]*model.VirtualHost, 0, len(domains))}

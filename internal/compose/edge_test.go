@@ -108,6 +108,9 @@ func hosts(names ...string) (out []model.ServerHost) {
 
 func (w *edgeWorld) routes(set *model.RouteSet) {
 	set.Origin = object("VirtualService", set.Seniority.Name.Name)
+	if set.Exported == nil {
+		set.Exported = []string{"*"}
+	}
 	for i := range set.HTTP {
 		at := set.Origin.At(fmt.Sprintf("spec.http[%d]", i))
 		set.HTTP[i].Origin = at
@@ -323,9 +326,31 @@ func TestConditionsOfGatewayAndPort(t *testing.T) {
 		{Matches: only(model.Match{Path: p, Gateways: []model.GatewayName{gatewayName("g")}}), To: to("web")},
 		{Matches: only(model.Match{Path: p, Gateways: []model.GatewayName{gatewayName("h"), {Kind: model.Mesh}}}), To: to("web")},
 		{Matches: only(model.Match{Path: p, SourceLabels: "a=b"}), To: to("web")},
+		{Matches: only(model.Match{Path: p, SourceNamespace: "shop"}), To: to("web")},
+		{Matches: only(model.Match{Path: p, SourceNamespace: "weft-system"}), To: to("web")},
 	}})
-	w.want("port 80", w.table("http.80"), []string{"a.test: v[1]"})
-	w.want("port 81", w.table("http.81"), []string{"a.test: v[0] v[1]"})
+	w.want("port 80", w.table("http.80"), []string{"a.test: v[1] v[5]"})
+	w.want("port 81", w.table("http.81"), []string{"a.test: v[0] v[1] v[5]"})
+}
+
+// What is not exported to a gateway's namespace does not hold there; what is exported to fewer goes first.
+func TestExportsToGateways(t *testing.T) {
+	w := newEdgeWorld(t)
+	w.service("web")
+	w.gateway("g", 1, http(80, "*"), model.Server{Port: 9000, Protocol: model.ServeTCP, Hosts: hosts("*")})
+	set := func(name string, age int64, exported ...string) {
+		w.routes(&model.RouteSet{Hosts: []string{"a.test"}, Gateways: []model.GatewayName{gatewayName("g")}, Exported: exported, Seniority: seniority(name, age),
+			HTTP: []model.Route{{Matches: prefixOf("/" + name), To: to("web")}}, TCP: []model.L4Route{{To: to("web"), Origin: object("VirtualService", name)}}})
+	}
+	set("own", 1, "shop")
+	set("all", 2, "*")
+	set("some", 3, "shop", "weft-system")
+	w.want("table", w.table("http.80"), []string{"a.test: some[0] all[0]"})
+	listeners := w.e.Listeners.Read(edgeFleet)
+	if at := listeners[1].Chains[0].Origin; at != object("VirtualService", "some") {
+		t.Errorf("connections are led by %v", at)
+	}
+	w.wantFindings("info VirtualService shop/own spec.exportTo: the proxies of Gateway shop/g in namespace weft-system do not see it")
 }
 
 func TestRedirectToHTTPS(t *testing.T) {
@@ -335,6 +360,13 @@ func TestRedirectToHTTPS(t *testing.T) {
 	w.gateway("g", 1, s, http(80, "b.test"))
 	w.routes(&model.RouteSet{Hosts: []string{"b.test"}, Gateways: []model.GatewayName{gatewayName("g")}, Seniority: seniority("v", 1)})
 	w.want("table", w.table("http.80"), []string{"a.test: https", "b.test:"})
+
+	// Only what comes in by the server that redirects: not what another has the host of.
+	all := http(80, "*.test")
+	all.RedirectHTTPS = true
+	w.gateway("all", 2, all)
+	w.routes(&model.RouteSet{Hosts: []string{"c.test"}, Gateways: []model.GatewayName{gatewayName("all")}, Seniority: seniority("c", 2)})
+	w.want("table", w.table("http.80"), []string{"*.test: https", "a.test: https", "b.test:", "c.test: https"})
 }
 
 // A redirect that keeps the listener's port has it by number, unless the scheme means it anyway.

@@ -24,7 +24,7 @@ func (e *Edge) virtualHostOf(r *derive.Reader, k virtualHostKey) *model.VirtualH
 	}
 	var longest []boundSet
 	var written, rest []model.Route // rest: what takes everything
-	for _, b := range setsOf(k.last) {
+	for _, b := range setsOf(k) {
 		if h.Origin == (model.Origin{}) {
 			h.Origin = b.set.Origin
 		}
@@ -61,9 +61,9 @@ func (e *Edge) virtualHostOf(r *derive.Reader, k virtualHostKey) *model.VirtualH
 	return h
 }
 
-// setsOf reads a chain, each set once, the oldest first.
-func setsOf(last *link) (out []boundSet) {
-	for l := last; l != nil; l = l.before {
+// setsOf reads a chain, each set once, in the order of [before].
+func setsOf(k virtualHostKey) (out []boundSet) {
+	for l := k.last; l != nil; l = l.before {
 		i := slices.IndexFunc(out, func(b boundSet) bool { return b.set == l.set })
 		if i < 0 {
 			i, out = len(out), append(out, boundSet{set: l.set})
@@ -72,7 +72,7 @@ func setsOf(last *link) (out []boundSet) {
 			out[i].gateways = append(out[i].gateways, l.gateway)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b boundSet) int { return a.set.Seniority.Compare(b.set.Seniority) })
+	slices.SortStableFunc(out, func(a, b boundSet) int { return before(a.set, b.set, k.from) })
 	return out
 }
 
@@ -90,9 +90,9 @@ func (b *boundSet) routes(k virtualHostKey) (out []model.Route) {
 	return out
 }
 
-// holds tells whether a condition can hold on a port: at a gateway, where requests come from no sidecar, or for some clients in the mesh.
+// holds tells whether a condition can hold on a port: for some clients in the mesh, or at a gateway, whose own namespace is the one that requests come from.
 func (b *boundSet) holds(m *model.Match, k virtualHostKey) bool {
-	if m.Port != 0 && m.Port != k.port || !k.labels.Match(m.SourceLabels) || k.sidecar && m.SourceNamespace != "" && m.SourceNamespace != k.from {
+	if m.Port != 0 && m.Port != k.port || !k.labels.Match(m.SourceLabels) || m.SourceNamespace != "" && m.SourceNamespace != k.from {
 		return false
 	}
 	return m.Gateways == nil || slices.ContainsFunc(m.Gateways, func(g model.GatewayName) bool { return slices.Contains(b.gateways, g) })

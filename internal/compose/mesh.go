@@ -229,11 +229,6 @@ func (m *Mesh) workloadOf(r *derive.Reader, k store.Key) *model.MeshWorkload {
 	return out
 }
 
-// visible tells whether what is exported so can be seen in a namespace.
-func visible(exported []string, namespace string) bool {
-	return slices.Contains(exported, "*") || slices.Contains(exported, namespace)
-}
-
 func (m *Mesh) hostsOf(r *derive.Reader, namespace string) (out []*model.MeshHost) {
 	add := func(h *model.MeshHost) {
 		if h != nil && visible(h.Exported, namespace) && !slices.ContainsFunc(out, func(o *model.MeshHost) bool { return o.Host == h.Host && o.Namespace == h.Namespace }) {

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -60,28 +59,15 @@ func around(host string) string {
 	return "*." + rest
 }
 
-// connectionSetsFor gives what is said to the sidecars of a namespace of connections to a host, in the order in which Istio looks: what only this namespace sees
-// goes first, then what some namespaces do, then the rest, the oldest first.
+// connectionSetsFor gives what is said to the sidecars of a namespace of connections to a host, in the order of [before].
 func (m *Mesh) connectionSetsFor(r *derive.Reader, host, namespace string) (out []*model.RouteSet) {
 	for _, set := range m.connectionSets(r, host) {
 		if visible(set.Exported, namespace) && !slices.Contains(out, set) {
 			out = append(out, set)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *model.RouteSet) int {
-		return cmp.Or(cmp.Compare(publicity(a, namespace), publicity(b, namespace)), a.Seniority.Compare(b.Seniority))
-	})
+	slices.SortStableFunc(out, func(a, b *model.RouteSet) int { return before(a, b, namespace) })
 	return out
-}
-
-func publicity(s *model.RouteSet, namespace string) int {
-	switch {
-	case slices.Contains(s.Exported, "*"):
-		return 2
-	case s.Seniority.Name.Namespace != namespace:
-		return 1
-	}
-	return 0
 }
 
 // AsksForClients tells whether what is said of connections to a host depends on the labels of the clients in a namespace.

@@ -171,6 +171,15 @@ func TestMeshTables(t *testing.T) {
 	w.routes(hidden)
 	expect("web", "shop", "", "v2.shop.svc.cluster.local")
 	expect("v2", "other", "", "v2.shop.svc.cluster.local")
+
+	own := meshSet("own", []string{webHost}, model.Route{Matches: prefixOf("/own"), To: to("v2")})
+	own.Exported, own.Created = []string{"shop"}, 2
+	w.routes(own)
+	expect("v2 web", "shop", "", webHost) // what only this namespace sees goes first, though it is younger
+	expect("v2 web", "other", "", webHost)
+	w.noRoutes("canary")
+	expect("v2", "shop", "", webHost)
+	expect("web", "other", "", webHost)
 }
 
 // Clients that no rule tells apart share one table.

@@ -36,7 +36,7 @@ func (s routes) RouteSetsFor(*derive.Reader, model.GatewayName) []*model.RouteSe
 		s.list[i].Origin = model.Origin{Field: "spec.http[" + string(rune('0'+i)) + "]"}
 		s.list[i].Origin.Kind, s.list[i].Origin.Namespace, s.list[i].Origin.Name = "VirtualService", "shop", "v"
 	}
-	return []*model.RouteSet{{Hosts: []string{"a.test", "*.wild.test"}, Gateways: []model.GatewayName{front}, HTTP: s.list}}
+	return []*model.RouteSet{{Hosts: []string{"a.test", "*.wild.test"}, Gateways: []model.GatewayName{front}, Exported: []string{"*"}, HTTP: s.list}}
 }
 
 func edgeWorld(t *testing.T, list ...model.Route) *compose.Edge {

@@ -18,7 +18,7 @@ type RouteSet struct {
 	// goes before a prefix, the longer before the shorter.
 	Longest bool
 
-	// Exported are the namespaces whose sidecars see the set: names, or "*". Gateways see every set that names them.
+	// Exported are the namespaces whose proxies see the set: names, or "*".
 	Exported []string
 
 	Seniority
@@ -61,7 +61,7 @@ type Match struct {
 
 	// Gateways limits the match to some of the set's gateways; nil: all of them.
 	Gateways []GatewayName
-	// SourceLabels and SourceNamespace limit it to sidecars of such Pods.
+	// SourceLabels limits it to sidecars of such Pods, SourceNamespace to the proxies of a namespace.
 	SourceLabels    Labels
 	SourceNamespace string
 

@@ -30,7 +30,7 @@ func (l *Lowered) lowerHost(r *derive.Reader, in *networkingv1.Ingress, host str
 		return nil // lowerGateway says so
 	}
 	h := &hostLowering{l: l, r: r, in: in, host: host, a: readAnnotations(in, mute), say: r.Report, out: &model.RouteSet{
-		Hosts: []string{host}, Gateways: []model.GatewayName{nameOf(in)}, Longest: true, Seniority: seniority(in), Origin: origin(in, "spec.rules"),
+		Hosts: []string{host}, Gateways: []model.GatewayName{nameOf(in)}, Exported: []string{"*"}, Longest: true, Seniority: seniority(in), Origin: origin(in, "spec.rules"),
 	}}
 	first := true
 	for i := range in.Spec.Rules {
