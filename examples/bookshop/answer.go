@@ -75,8 +75,9 @@ func (a *Answer) take(b Answer) {
 	}
 }
 
-// self is the service's own part in the answer to a request.
+// self is the service's own part in the answer to a request, which it counts.
 func (s *service) self(r *http.Request) Hop {
+	s.asked.Add(1)
 	return Hop{Service: s.name, Version: s.version, Pod: s.pod, Peer: peer(r.Header), Trace: trace(r.Header)}
 }
 

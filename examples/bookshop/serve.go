@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +19,7 @@ type service struct {
 	name, version, pod        string
 	catalog, reviews, ratings string // URLs without a path
 	client                    *http.Client
+	asked                     atomic.Uint64
 }
 
 // serve answers until ctx ends. Then it goes on for a moment, so that nobody who was still sent here is turned away, and finishes what is in flight.
@@ -75,10 +78,14 @@ func serve(ctx context.Context, name string, args []string) error {
 	return errors.Join(err, web.Shutdown(drain))
 }
 
-// handler is what the service answers. /healthz is for probes and says nothing of anybody.
+// handler is what the service answers. /healthz is for probes and says nothing of anybody; /metrics is for Prometheus.
 func (s *service) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		fmt.Fprintf(w, "# TYPE bookshop_requests_total counter\nbookshop_requests_total{service=%q,version=%q} %d\n", s.name, s.version, s.asked.Load())
+	})
 	switch s.name {
 	case "storefront":
 		mux.HandleFunc("GET /api/books/{id}", s.storefrontJSON)

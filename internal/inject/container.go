@@ -125,7 +125,7 @@ func environment(pod *corev1.Pod, ns Namespace, w Workload, c Config) []corev1.E
 
 // reserved tells whether a variable is weft's own to set.
 func reserved(name string) bool {
-	if name == ProbersEnv {
+	if name == ProbersEnv || name == MetricsEnv {
 		return true
 	}
 	for _, e := range environment(&corev1.Pod{}, Namespace{}, Workload{}, Config{}) {

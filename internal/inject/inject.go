@@ -69,10 +69,15 @@ func injected(pod *corev1.Pod, ns Namespace, workload *Workload, c Config) (Resu
 	if err := probers(out, s); err != nil {
 		return Result{}, err
 	}
-	if err := describe(out, *workload, s, added); err != nil {
+	if err := describe(out, *workload, added); err != nil {
 		return Result{}, err
 	}
 	r := Result{Pod: out, Warnings: s.warnings}
+	if warning, err := scraped(out, s); err != nil {
+		return Result{}, err
+	} else if warning != "" {
+		r.Warnings = append(r.Warnings, warning)
+	}
 	if p := pod.Spec.DNSPolicy; p != "" && p != corev1.DNSClusterFirst && p != corev1.DNSClusterFirstWithHostNet {
 		r.Warnings = append(r.Warnings, fmt.Sprintf("spec.dnsPolicy: with %s the proxy may not find %s", p, c.Control))
 	}

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +25,7 @@ type status struct {
 }
 
 // describe gives the Pod the labels and annotations of an injected one. What it says of itself stays.
-func describe(pod *corev1.Pod, w Workload, s settings, added status) error {
+func describe(pod *corev1.Pod, w Workload, added status) error {
 	name, revision := canonical(pod.Labels, w)
 	absent(&pod.Labels, TLSModeLabel, "istio")
 	if name != "" {
@@ -42,7 +43,6 @@ func describe(pod *corev1.Pod, w Workload, s settings, added status) error {
 			}
 		}
 	}
-	scraped(pod, s)
 	text, err := json.Marshal(added)
 	if err != nil {
 		return err
@@ -61,17 +61,56 @@ func absent(m *map[string]string, key, value string) {
 	}
 }
 
-// scraped lets a Prometheus that goes by annotations find the proxy's metrics, unless the Pod says itself what is to be scraped of it.
-func scraped(pod *corev1.Pod, s settings) {
-	if !s.merge {
-		return
+// MetricsEnv is the variable that tells the agent in the proxy's container what Prometheus was to scrape of the application.
+const MetricsEnv = "ISTIO_PROMETHEUS_ANNOTATIONS"
+
+// scrape is what a Pod's annotations say of it, as MetricsEnv has it.
+type scrape struct {
+	Scrape string `json:"scrape"`
+	Path   string `json:"path"`
+	Port   string `json:"port"`
+	Scheme string `json:"scheme,omitempty"`
+}
+
+const scrapeAnnotations = "prometheus.io/"
+
+// scraped leads a Prometheus that goes by annotations to the agent, which shows the application's metrics, if it has any, beside the proxy's: Prometheus has no
+// certificate of the mesh. A Pod that is not to be scraped is not. The warning says what cannot be led so, and stays as it is.
+func scraped(pod *corev1.Pod, s settings) (warning string, err error) {
+	of := func(name string) string { return pod.Annotations[scrapeAnnotations+name] }
+	own := scrape{Scrape: of("scrape"), Path: of("path"), Port: of("port"), Scheme: of("scheme")}
+	if on, err := strconv.ParseBool(own.Scrape); !s.merge || own.Scrape != "" && (err != nil || !on) || own.Port == strconv.Itoa(StatusPort) {
+		return "", nil
 	}
-	for _, own := range []string{"scrape", "port", "path", "scheme"} {
-		if _, ok := pod.Annotations["prometheus.io/"+own]; ok {
-			return
+	if own != (scrape{}) {
+		if own.Port == "" {
+			own.Port = firstPort(pod)
+		}
+		if n, err := strconv.ParseUint(own.Port, 10, 16); err != nil || n == 0 {
+			return fmt.Sprintf("annotation %sport: %q is no port; Prometheus is not led to the proxy, and may not get at the application", scrapeAnnotations, own.Port), nil
+		}
+		text, err := json.Marshal(own)
+		if err != nil {
+			return "", err
+		}
+		proxy := proxyOf(pod)
+		proxy.Env = append(proxy.Env, corev1.EnvVar{Name: MetricsEnv, Value: string(text)})
+	}
+	for name, value := range map[string]string{"scrape": "true", "port": strconv.Itoa(StatusPort), "path": "/stats/prometheus"} {
+		pod.Annotations[scrapeAnnotations+name] = value // describe has made the map
+	}
+	delete(pod.Annotations, scrapeAnnotations+"scheme")
+	return "", nil
+}
+
+// firstPort is the port that the application declares first, or else HTTP's.
+func firstPort(pod *corev1.Pod) string {
+	for _, c := range pod.Spec.Containers {
+		for _, p := range c.Ports {
+			if c.Name != ProxyContainer && p.Protocol != corev1.ProtocolUDP && p.Protocol != corev1.ProtocolSCTP {
+				return strconv.Itoa(int(p.ContainerPort))
+			}
 		}
 	}
-	absent(&pod.Annotations, "prometheus.io/scrape", "true")
-	absent(&pod.Annotations, "prometheus.io/port", strconv.Itoa(StatusPort))
-	absent(&pod.Annotations, "prometheus.io/path", "/stats/prometheus")
+	return "80"
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -54,6 +55,29 @@ func TestBookshop(t *testing.T) {
 				t.Error(o.Err)
 			}
 		})
+	}
+}
+
+// Metrics of an application that takes only the mesh's TLS are shown by its sidecar to who has no certificate, as its Pod's annotations say.
+func TestMetricsOfAnApplication(t *testing.T) {
+	shop(t)
+	name, node, ip := shopPod(t, "reviews", "v2")
+	if got := kubectl(t, "get", "pod", "-n", demo.Shop, name, "-o", `jsonpath={.metadata.annotations.prometheus\.io/port}{.metadata.annotations.prometheus\.io/path}`); got != "15020/stats/prometheus" {
+		t.Fatalf("Prometheus is led to %q", got)
+	}
+	asked := func() int {
+		return metric(t, lab.Place(node), "http://"+net.JoinHostPort(ip, "15020")+"/stats/prometheus", "bookshop_requests_total")
+	}
+	before := asked()
+	traffic(t)
+	eventually(t, 30*time.Second, func() error {
+		if now := asked(); now <= before {
+			return fmt.Errorf("the application's count does not grow: %d, then %d", before, now)
+		}
+		return nil
+	})
+	if out, err := cluster.Exec(t.Context(), lab.Pod("elsewhere", "stranger"), "echo", "get", "-whole", "http://"+net.JoinHostPort(ip, "9080")+"/metrics"); err == nil && strings.Contains(out, "bookshop_requests_total") {
+		t.Errorf("without a certificate the application itself answers: %s", out)
 	}
 }
 

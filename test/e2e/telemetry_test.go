@@ -98,6 +98,13 @@ func TestTelemetryInPrometheus(t *testing.T) {
 			return fmt.Errorf("reporter %s: want %v, got %v", reporter, want, series)
 		})
 	}
+	eventually(t, time.Minute, func() error { // what the application counts itself, though nobody without a certificate may ask it
+		series, err := ask(`bookshop_requests_total{service="reviews",version="v2"}`)
+		if err == nil && len(series) != 1 {
+			err = fmt.Errorf("want reviews' own metric, got %v", series)
+		}
+		return err
+	})
 	eventually(t, time.Minute, func() error { // the scraper's attempts, as those say whom it asked
 		series, err := ask(`sum by (source_workload) (istio_requests_total{reporter="destination",response_code="403",destination_workload="storefront-v1"})`)
 		if err == nil && (len(series) != 1 || series[0]["source_workload"] != "scraper") {

@@ -42,6 +42,7 @@ type Options struct {
 	SDSSocket       string        // where Secrets are served to other processes of the same user; "" is nowhere
 	XDSSocket       string        // where Envoy asks for its configuration
 	Probers         string        // the application's probes, see [probe.Env]
+	Scrape          string        // where the application's metrics are, see [probe.MetricsEnv]
 
 	// Envoy is the program to run in place of weft's own proxy, "" for none; EnvoyArguments are added to those it gets anyway.
 	Envoy          string
@@ -88,6 +89,9 @@ func Run(ctx context.Context, o Options) error {
 	a := &agent{o: o, log: o.Log, quit: quit}
 	var err error
 	if a.probes, err = probe.New(o.Probers, o.Address, o.Metrics.Port(), o.Log); err != nil {
+		return err
+	}
+	if err := a.probes.Scrape(o.Scrape); err != nil {
 		return err
 	}
 	if err := uplink.Check(&o.CA, false); err != nil {
@@ -187,6 +191,10 @@ func (a *agent) collect(t *stats.Text) {
 	t.Gauge("weft_agent_certificate_expiry_timestamp_seconds", "When the Pod's certificate ends; 0 if there is none.", until)
 	t.Counter("weft_agent_certificates_total", "Certificates that the Pod was given.", s.Renewals)
 	t.Counter("weft_agent_certificate_failures_total", "Requests for a certificate that failed.", s.Failures)
+	if failures, asked := a.probes.ScrapeFailures(); asked {
+		t.Counter("istio_agent_scrape_failures_total", "Times that the application's metrics could not be shown beside the proxy's, or not all of them.", failures,
+			stats.Label{Name: "type", Value: "application"})
+	}
 }
 
 // quits is called by who knows that nobody needs the Pod's proxy any more.

@@ -39,6 +39,7 @@ func (a *agent) ports(ctx context.Context, p carrier) ([]port, error) {
 func (a *agent) status(p carrier) http.Handler {
 	m := http.NewServeMux()
 	m.Handle("/", p.Metrics())
+	m.Handle("GET /stats/prometheus", a.probes.Metrics(p.Metrics()))
 	m.Handle(probe.HealthPath, a.probes)
 	m.Handle(probe.LifecyclePath, a.probes)
 	// An application that has done its work ends the Pod by this, where the proxy is a container like itself.

@@ -46,7 +46,8 @@ func NewAgent(name, version string) *cobra.Command {
 		Use:   "agent",
 		Short: "Carry a Pod's connections in a mesh",
 		Long: `Runs in a Pod of a mesh: gets the Pod's certificate for its service account's token and renews it, and runs the proxy with it, weft's own in this
-process or stock Envoy (--envoy). It answers the kubelet's probes for the application (/app-health/ on port 15020), and metrics.
+process or stock Envoy (--envoy). It answers the kubelet's probes for the application (/app-health/ on port 15020), and metrics, the application's among
+them.
 
 In a Pod with weft's sidecar everything is known from the environment and from the files that are mounted, so that no flag is needed.
 SIGTERM drains it: it is no longer ready, and goes when its connections have ended. POST /quitquitquit on port 15020 from the same Pod ends it as well.`,
@@ -107,7 +108,7 @@ func (f *agentFlags) options(env func(string) string) (o agent.Options, err erro
 	f.ca = firstOf(f.ca, env("CA_ADDR"), "weft-control.weft-system.svc:15012")
 	server := bootstrap.XDS{Address: f.ca, ServerName: f.serverName, CAFile: f.root, TokenFile: f.token}
 	o = agent.Options{
-		CA: server, Control: server, RootFile: f.root, Directory: f.state, SDSSocket: f.sds, XDSSocket: f.xds, Probers: env(probe.Env),
+		CA: server, Control: server, RootFile: f.root, Directory: f.state, SDSSocket: f.sds, XDSSocket: f.xds, Probers: env(probe.Env), Scrape: env(probe.MetricsEnv),
 		Envoy: f.envoy, EnvoyArguments: f.envoyArgs, Sidecar: f.kind == "sidecar", CertificateLife: f.life, Drain: f.drain, MinimumDrain: f.minimum,
 	}
 	o.Control.Address = firstOf(f.control, f.ca)

@@ -1,5 +1,5 @@
-// Package probe asks the application what the kubelet would have asked it: probes are led to the agent in a Pod whose connections a proxy takes, because a
-// kubelet has no certificate of the mesh.
+// Package probe asks the application what the kubelet and Prometheus would have asked it: they are led to the agent in a Pod whose connections a proxy takes,
+// because they have no certificate of the mesh.
 //
 // It asks only what it was configured with, at the Pod's own address, from an address that is not turned to the proxy again, and hands on the answer. It
 // holds no opinion on what it means.
@@ -14,8 +14,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -75,14 +77,17 @@ func (p *prober) timeout() time.Duration {
 	return time.Duration(max(1, p.TimeoutSeconds)) * time.Second
 }
 
-// Handler answers kubelets.
+// Handler answers kubelets, and shows metrics.
 type Handler struct {
 	address string // of the application
 	own     uint16 // the port that the kubelet asks
 	from    *net.TCPAddr
 	probers map[string]*prober
+	scraped *url.URL // of the application's metrics; nil: it has none
 	client  *http.Client
 	log     *slog.Logger
+
+	scrapeFailures atomic.Uint64
 }
 
 // New makes a handler of what the environment says; "" is no probe at all. pod is the Pod's address, not valid the loopback; own is the port that the
