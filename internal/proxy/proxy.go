@@ -20,6 +20,7 @@ import (
 
 	"github.com/weftmesh/weft/internal/proxy/admin"
 	"github.com/weftmesh/weft/internal/proxy/bootstrap"
+	"github.com/weftmesh/weft/internal/proxy/footprint"
 	"github.com/weftmesh/weft/internal/proxy/peer"
 	"github.com/weftmesh/weft/internal/proxy/server"
 	"github.com/weftmesh/weft/internal/proxy/stats"
@@ -58,7 +59,12 @@ type Options struct {
 	// MinimumDrain is for how long new connections are taken after Run's context is done, though none may be left: those of who was not told yet, and of an
 	// application that is still about to end. It is over at once if the context's cause is ErrQuit.
 	MinimumDrain time.Duration
+	// OwnProcess says that nothing else is in the process: once it has started, what only that needed of its memory is given back.
+	OwnProcess bool
 }
+
+// settleAfter is when starting is over, counted from when the proxy is ready.
+const settleAfter = 10 * time.Second
 
 // ErrQuit is the cause of a context that ends because somebody who knows asked for it: nobody will want this proxy any more.
 var ErrQuit = errors.New("asked to quit")
@@ -149,6 +155,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 			close(p.warm)
 		}
 	})
+	if p.options.OwnProcess {
+		running.Go(func() { p.settle(fetching) })
+	}
 	<-ctx.Done()
 	p.log.Info("draining", "at_most", p.options.DrainTime)
 	p.ready.Store(false)
@@ -164,6 +173,20 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.server.Drain(limited)
 	p.admin.Close()
 	return nil
+}
+
+// settle gives memory back when starting is over.
+func (p *Proxy) settle(ctx context.Context) {
+	select {
+	case <-p.warm:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-time.After(settleAfter):
+		footprint.Settle()
+	case <-ctx.Done():
+	}
 }
 
 // Close ends everything at once. Run does it as well; calling it twice does no harm.

@@ -64,6 +64,7 @@ var layers = []layer{
 	// The L7 data plane. It imports nothing left of the xDS wire types.
 	{pkg: "internal/proxy/message"},
 	{pkg: "internal/proxy/field"},
+	{pkg: "internal/proxy/footprint"},
 	{pkg: "internal/proxy/socket"},
 	{pkg: "internal/proxy/match", uses: "regex proxy/message proxy/field"},
 	{pkg: "internal/proxy/format", uses: "proxy/message proxy/match"},
@@ -96,7 +97,7 @@ var layers = []layer{
 	{pkg: "internal/proxy/outbound", uses: "proxy/detect proxy/field proxy/hcm proxy/index proxy/listen proxy/meshpb proxy/route proxy/tcp proxy/upstream"},
 	{pkg: "internal/proxy/server", uses: "proxy/message proxy/peer proxy/trace proxy/filter/rbac proxy/field proxy/filter proxy/format proxy/route proxy/upstream proxy/tls proxy/listen proxy/hcm proxy/tcp proxy/accesslog proxy/stats proxy/bootstrap proxy/xdsclient proxy/index proxy/outbound proxy/meshpb"},
 	{pkg: "internal/proxy/admin", uses: "proxy/index proxy/upstream proxy/server proxy/stats proxy/bootstrap proxy/xdsclient"},
-	{pkg: "internal/proxy", uses: "proxy/peer proxy/server proxy/admin proxy/stats proxy/bootstrap proxy/xdsclient"},
+	{pkg: "internal/proxy", uses: "proxy/footprint proxy/peer proxy/server proxy/admin proxy/stats proxy/bootstrap proxy/xdsclient"},
 	{pkg: "internal/proxy/istioca"},
 	{pkg: "internal/proxy/agent/credential"},
 	{pkg: "internal/proxy/agent/sds", uses: "proxy/agent/credential"},

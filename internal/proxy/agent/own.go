@@ -28,7 +28,7 @@ func (a *agent) own() (carrier, error) {
 		told = bootstrap.ToldSidecar
 	}
 	p, err := proxy.New(proxy.Options{
-		Bootstrap: told(a.o.Node, a.o.Control), Directory: a.o.Directory, Secrets: a.secrets, Ready: a.certified, Collect: a.collect, Quit: a.quits,
+		OwnProcess: true, Bootstrap: told(a.o.Node, a.o.Control), Directory: a.o.Directory, Secrets: a.secrets, Ready: a.certified, Collect: a.collect, Quit: a.quits,
 		Admin: a.o.Admin, DrainTime: a.o.Drain, MinimumDrain: a.o.MinimumDrain,
 		Log: a.log, Level: a.o.Level, Version: a.o.Version, Stdout: a.o.Stdout, Stderr: a.o.Stderr,
 	})

@@ -77,7 +77,7 @@ func (f *flags) run(ctx context.Context, cmd *cobra.Command, version string) err
 	defer quit()
 	o := proxy.Options{
 		Bootstrap: config, Directory: f.state, Log: log, Level: &f.level, Version: version, Stdout: cmd.OutOrStdout(), Stderr: cmd.ErrOrStderr(),
-		DrainTime: f.drain, Quit: quit,
+		DrainTime: f.drain, Quit: quit, OwnProcess: true,
 	}
 	for _, a := range []struct {
 		to         *netip.AddrPort
