@@ -16,6 +16,7 @@ node)
 	exec go run ./test/bench/node "$@"
 	;;
 edge)
+	need_root bench-edge
 	scripts/packages.sh wrk nghttp2-client nginx-light haproxy
 	scripts/build.sh
 	WEFT_ENVOY=${WEFT_ENVOY:-$(scripts/envoy.sh)} exec go run ./test/bench/edge "$@"

@@ -4,8 +4,8 @@
 //	go run ./test/bench/edge [-rounds 5] [-seconds 3] [-only REGEXP] [-peers NAME,...] [-before WEFT-PROXY] [-list]
 //
 // It needs two processors: the proxy under measurement has the second, the server behind it and the load generator share the first. It needs wrk,
-// h2load, nginx and haproxy (Debian's), Envoy ($WEFT_ENVOY, or what scripts/envoy.sh prints) and bin/weft-proxy. Everything is on loopback. weft and
-// Envoy are configured by weft's xDS, from the same objects.
+// h2load, nginx and haproxy (Debian's), Envoy ($WEFT_ENVOY, or what scripts/envoy.sh prints) and bin/weft-proxy. Everything is on the
+// loopback of a network namespace of its own, so it needs root. weft and Envoy are configured by weft's xDS, from the same objects.
 package main
 
 import (
@@ -20,6 +20,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weftmesh/weft/test/bench/netspace"
 )
 
 func main() {
@@ -56,6 +58,9 @@ func main() {
 		}
 		fmt.Printf("%-24s %s\n", "edit", "the time from an edit to the first request that obeys it")
 		return
+	}
+	if err := netspace.Alone(); err != nil {
+		log.Fatal(err)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
