@@ -60,7 +60,10 @@ func scenarios() []scenario {
 				return b.h2load(ctx, p.url("/100"), "-d", b.dir+"/www/100", "-Hcontent-type: application/grpc", "-Hte: trailers")
 			})
 		}},
-		{name: "memory-idle", about: "resident, nobody connected", shape: one, peers: everybody(), memory: true, round: func(_ context.Context, _ *bench, p *peer) (result, error) {
+		{name: "memory-idle", about: "resident, nobody connected", shape: one, peers: everybody(), memory: true, round: func(ctx context.Context, _ *bench, p *peer) (result, error) {
+			if err := p.process.Settled(ctx); err != nil {
+				return result{}, err
+			}
 			return result{memory: p.process.Memory()}, nil
 		}},
 		{name: "memory-10000", about: "resident, 10,000 idle connections that made a request each", shape: one, peers: []string{"weft", "envoy", "nginx"}, memory: true, round: idleConnections},

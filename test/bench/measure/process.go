@@ -61,7 +61,11 @@ type Process struct {
 	cmd    *exec.Cmd
 	done   chan struct{}
 	log    *bytes.Buffer
+	ready  time.Time
 }
+
+// settled is how long programs take to give back what they needed only to start.
+const settled = 12 * time.Second
 
 // Start runs a program and waits until it is ready.
 func Start(ctx context.Context, o Program) (*Process, error) {
@@ -104,6 +108,7 @@ func Start(ctx context.Context, o Program) (*Process, error) {
 		default:
 		}
 		if why = o.Ready(); why == nil {
+			p.ready = time.Now()
 			return p, nil
 		}
 	}
@@ -135,6 +140,16 @@ func (p *Process) Stop() {
 	case <-time.After(5 * time.Second):
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 		<-p.done
+	}
+}
+
+// Settled waits until the program has long been ready. The error is that of ctx.
+func (p *Process) Settled(ctx context.Context) error {
+	select {
+	case <-time.After(time.Until(p.ready.Add(settled))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/weftmesh/weft/test/bench/measure"
 )
 
 func main() {
@@ -103,6 +105,13 @@ func (b *bench) run(ctx context.Context, chosen []scenario) (err error) {
 		defer p.stop()
 		if err := p.start(ctx, c, b.dir); err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	for _, p := range b.peers {
+		for _, s := range []*measure.Process{p.client.sidecar, p.server.sidecar} {
+			if err := s.Settled(ctx); err != nil {
+				return err
+			}
 		}
 		p.idle = p.resident(result{})
 		if err := p.check(ctx, c); err != nil {
