@@ -274,11 +274,19 @@ func (e *edge) lines(t *testing.T) (all []map[string]any) {
 
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !f(); time.Sleep(2 * time.Millisecond) {
+	if !within(patience, f) {
+		t.Fatalf("%s: did not happen", what)
+	}
+}
+
+// within waits for something, and tells whether it happened in that time.
+func within(d time.Duration, f func() bool) bool {
+	for deadline := time.Now().Add(d); !f(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: did not happen", what)
+			return false
 		}
 	}
+	return true
 }
 
 // certificate makes one for edge.test, who trusts it, and the transport socket of a filter chain that has it.

@@ -237,20 +237,30 @@ func TestStalledReaders(t *testing.T) {
 			r := e.http2(t, "plain", http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 			h2 = append(h2, r)
 			for range 50 {
-				r.open(true, get("/large"))
+				r.open(true, get("/large", "x-from", "stalled streams"))
 			}
 		}
 		for range 4 { // windows of streams, and none of the connection's
 			r := e.http2(t, "plain", http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30})
 			for range 50 {
-				r.open(true, get("/large"))
+				r.open(true, get("/large", "x-from", "a stalled connection"))
 			}
 		}
 		for range 50 {
-			_, _ = io.WriteString(e.dial(t, "plain"), "GET /large HTTP/1.1\r\nhost: h\r\n\r\n")
-			_, _ = io.WriteString(e.dialTLS(t, "tls", "http/1.1"), "GET /large HTTP/1.1\r\nhost: h\r\n\r\n")
+			_, _ = io.WriteString(e.dial(t, "plain"), "GET /large HTTP/1.1\r\nhost: h\r\nx-from: plain\r\n\r\n")
+			_, _ = io.WriteString(e.dialTLS(t, "tls", "http/1.1"), "GET /large HTTP/1.1\r\nhost: h\r\nx-from: tls\r\n\r\n")
 		}
-		eventually(t, "all of them wait", func() bool { all, _ := b.requests(); return len(all) >= 500 })
+		seen := map[string]int{}
+		if !within(patience, func() bool {
+			all, _ := b.requests()
+			clear(seen)
+			for _, r := range all {
+				seen[r.Header.Get("x-from")]++
+			}
+			return len(all) >= 500
+		}) {
+			t.Fatalf("of 200, 200, 50 and 50 requests the endpoint saw %v; %v are being served", seen, e.stat(t, "weft_proxy_requests_active"))
+		}
 		e.works(t, "plain", "/works")
 		if got := h2[0].await(1); got != "RST_STREAM CANCEL" && got != "RST_STREAM INTERNAL_ERROR" {
 			t.Errorf("a stalled stream ended with %s", got)

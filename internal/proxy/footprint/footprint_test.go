@@ -39,7 +39,7 @@ func TestSettle(t *testing.T) {
 	if ownAfter > own-30<<20 {
 		t.Errorf("%d bytes of its own, and then %d", own, ownAfter)
 	}
-	if fileAfter > file-file/4 {
+	if fileAfter > file-256<<10 {
 		t.Errorf("%d bytes of %s, and then %d", file, program, fileAfter)
 	}
 	if text := fmt.Sprint(strings.Repeat("a", 3), 7); text != "aaa7" {
