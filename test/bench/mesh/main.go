@@ -25,8 +25,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/weftmesh/weft/test/bench/measure"
 )
 
 func main() {
@@ -108,10 +106,8 @@ func (b *bench) run(ctx context.Context, chosen []scenario) (err error) {
 		}
 	}
 	for _, p := range b.peers {
-		for _, s := range []*measure.Process{p.client.sidecar, p.server.sidecar} {
-			if err := s.Settled(ctx); err != nil {
-				return err
-			}
+		if err := p.settled(ctx); err != nil {
+			return err
 		}
 		p.idle = p.resident(result{})
 		if err := p.check(ctx, c); err != nil {

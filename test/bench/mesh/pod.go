@@ -170,6 +170,8 @@ type peer struct {
 	client, server *pod
 	backend        *measure.Process
 	idle           result // memory when they were ready, before there was any request
+	begin          func(context.Context, *pod) error
+	fresh          *result // memory of sidecars that were started again in the large mesh
 }
 
 // start makes the Pods and waits until requests go from one to the other.
@@ -210,12 +212,41 @@ func (p *peer) start(ctx context.Context, c *control, dir string) (err error) {
 	if err != nil {
 		return err
 	}
+	p.begin = func(ctx context.Context, one *pod) error { return one.start(ctx, p.weft, counts, args...) }
 	for _, one := range []*pod{p.client, p.server} {
-		if err := one.start(ctx, p.weft, counts, args...); err != nil {
+		if err := p.begin(ctx, one); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// settled waits until both sidecars have long been ready.
+func (p *peer) settled(ctx context.Context) error {
+	for _, one := range []*pod{p.client, p.server} {
+		if err := one.sidecar.Settled(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restarted gives the memory of sidecars that begin in the mesh as it is, once they have long been ready.
+func (p *peer) restarted(ctx context.Context) (result, error) {
+	if p.fresh == nil {
+		for _, one := range []*pod{p.client, p.server} {
+			one.sidecar.Stop()
+			if err := p.begin(ctx, one); err != nil {
+				return result{}, err
+			}
+		}
+		if err := p.settled(ctx); err != nil {
+			return result{}, err
+		}
+		r := p.resident(result{})
+		p.fresh = &r
+	}
+	return *p.fresh, nil
 }
 
 func (p *peer) stop() {

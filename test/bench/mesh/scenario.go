@@ -73,6 +73,12 @@ func scenarios(perSecond int) []scenario {
 			err := b.enlarge(ctx)
 			return p.resident(result{}), err
 		}},
+		{"fresh", "resident, of sidecars that begin in that mesh", all, func(ctx context.Context, b *bench, p *peer) (result, error) {
+			if err := b.enlarge(ctx); err != nil {
+				return result{}, err
+			}
+			return p.restarted(ctx)
+		}},
 	}
 }
 
