@@ -95,7 +95,7 @@ func cluster(name, options string, addresses ...string) string {
 	if options != "" {
 		options += ", "
 	}
-	return fmt.Sprintf("{name: %s, type: STATIC, connect_timeout: 2s, %sload_assignment: {cluster_name: %s, endpoints: [{lb_endpoints: [%s]}]}}",
+	return fmt.Sprintf("{name: %s, type: STATIC, connect_timeout: 20s, %sload_assignment: {cluster_name: %s, endpoints: [{lb_endpoints: [%s]}]}}",
 		name, options, name, strings.Join(endpoints, ", "))
 }
 
